@@ -20,7 +20,6 @@ use crate::audit::Audit;
 use crate::plan::{Arm, ContextKind, Plan, PlannedAudit};
 use crate::probe::{Answers, CandidateTrigger, Health};
 use crate::stats::Estimate;
-use crate::stats::intervals::Draws;
 
 pub use confirm::{Trigger, TriggerKind, triggers, undecided};
 pub use curve::{Confusion, ConfusionRow, Curve, CurvePoint, confusions, curves};
@@ -37,7 +36,6 @@ use table::{Panel, Table};
 pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
     let table = Table::new(plan, audits, &answers.answers);
     let protocol = &plan.protocol;
-    let mut draws = Draws::new(protocol.resamples);
     let hypotheses = |audit: &PlannedAudit| {
         audit.steps.len() * (1 + usize::from(audit.log_odds_margin.is_some()))
     };
@@ -51,8 +49,8 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
                 .filter(|panel| panel.audit.id == audit.id && which(panel.key.context))
                 .collect()
         };
-        let mut measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
-            measured_arm(&Measuring { plan, answers, arm, steps }, &panels, &mut draws)
+        let measured = |arm: &Arm, steps: &[usize], panels: Vec<&Panel>| {
+            measured_arm(&Measuring { plan, answers, arm, steps }, &panels)
         };
         candidates.extend(measured(
             &Arm::Candidate,
@@ -67,12 +65,12 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         }
     }
     gate::adjust(&mut candidates, family_size, protocol.alpha);
-    let risks = |panel: &Panel, draws: &mut Draws| Risks {
+    let risks = |panel: &Panel| Risks {
         audit: panel.audit.id.clone(),
         context: panel.key.context,
-        arms: arms::arm_risks(plan, panel, draws),
+        arms: arms::arm_risks(plan, panel),
     };
-    let arms = table.contexts().map(|panel| risks(panel, &mut draws)).collect();
+    let arms = table.contexts().map(risks).collect();
     let valid = valid_seeds(plan, &answers.health, plan.recipe.steps);
     let candidates = effects(candidates);
     let plain = |audit: &str| {
@@ -83,7 +81,7 @@ pub fn analyse(plan: &Plan, audits: &[Audit], answers: &Answers) -> Analysis {
         };
         candidates.iter().find(own).map_or(0.0, |effect| effect.probability.point)
     };
-    let triggers = confirm::triggers(&table, &|seed| valid.contains(&seed), &plain, &mut draws);
+    let triggers = confirm::triggers(&table, &|seed| valid.contains(&seed), &plain);
     let curves = curve::curves(&table);
     let confusions = curve::confusions(&table, audits);
     let conditions_unscored =
@@ -133,7 +131,7 @@ struct Measuring<'a> {
 }
 
 /// One audit's effects of one arm.
-fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Measured> {
+fn measured_arm(of: &Measuring, panels: &[&Panel]) -> Vec<Measured> {
     let Measuring { plan, answers, arm, steps } = *of;
     let mut measured = Vec::new();
     for panel in panels {
@@ -141,7 +139,7 @@ fn measured_arm(of: &Measuring, panels: &[&Panel], draws: &mut Draws) -> Vec<Mea
             let seeds = &valid_seeds(plan, &answers.health, *step)[..];
             let baseline = Baseline::Base;
             let contrast = Contrast { plan, panel, baseline, arm, step: *step, seeds };
-            measured.extend(measure(&contrast, draws));
+            measured.extend(measure(&contrast));
         }
     }
     measured

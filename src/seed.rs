@@ -60,9 +60,7 @@ pub enum Purpose<'a> {
     /// The tokens of a generated answer.
     Sample { prompt: usize },
 
-    // Statistics and reports.
-    /// The resamples of the bootstrap.
-    Bootstrap,
+    // Reports.
     /// The example prompt of a trigger.
     ExamplePrompt { group: &'a str, value: Option<&'a str> },
 
@@ -103,7 +101,6 @@ impl fmt::Display for Purpose<'_> {
                 write!(formatter, "show {group} {trial} {prompt}")
             }
             Sample { prompt } => write!(formatter, "sample-{prompt}"),
-            Bootstrap => formatter.write_str("bootstrap"),
             ExamplePrompt { group, value } => write!(formatter, "example {group} {value:?}"),
             Test(name) => formatter.write_str(name),
         }
@@ -177,7 +174,6 @@ mod tests {
             (ValueKeyedCondition { group, trial, audit, probe }, "dress numbered 2 5 era 7"),
             (WrittenCondition { group, trial, prompt: "Who?" }, "show 2 5 Who?"),
             (Sample { prompt: 4 }, "sample-4"),
-            (Bootstrap, "bootstrap"),
             (
                 ExamplePrompt { group: "year in \"{year}.\"", value: Some("1984") },
                 "example year in \"{year}.\" Some(\"1984\")",

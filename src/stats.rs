@@ -1,9 +1,7 @@
-//! Statistical methods on plain numbers: pure functions of their arguments and an explicit random
-//! stream.
+//! Statistical methods on plain numbers: pure functions of their arguments.
 //!
 //! docs/statistics.md describes what is computed, why, and from which source.
 
-pub mod bootstrap;
 pub mod grid;
 pub mod intervals;
 pub mod multiplicity;

@@ -4,13 +4,11 @@
 use super::ArmRisk;
 use super::table::Panel;
 use crate::plan::{Arm, Plan};
-use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of};
+use crate::stats::intervals::{Scale, estimate};
 
 /// Every arm of the plan at every snapshot that was scored; the base once, at step 0.
-pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> {
-    let resolution = resolution_of(plan.unit(), panel.probes, panel.families.len());
-    let level = plan.protocol.level();
-    let scale = Scale { resolution, lowest: 0.0, highest: 1.0, level };
+pub fn arm_risks(plan: &Plan, panel: &Panel) -> Vec<ArmRisk> {
+    let scale = Scale { lowest: 0.0, highest: 1.0, level: plan.protocol.level() };
     let mut risks = Vec::new();
     for arm in &plan.arms {
         let base = *arm == Arm::Base;
@@ -23,13 +21,11 @@ pub fn arm_risks(plan: &Plan, panel: &Panel, draws: &mut Draws) -> Vec<ArmRisk> 
             });
             let Some(grid) = grid else { continue };
             let seed_risks = grid.seeds.iter().copied().zip(grid.seed_means()).collect();
-            let mut risk = estimate_of(plan.unit(), &grid.clone().by(plan.unit()), scale, draws);
+            let mut risk = estimate(plan.unit(), &grid.clone().by(plan.unit()), scale);
             if base {
                 risk.n = 0;
-                risk.method = format!(
-                    "bootstrap over {} families (the base has no seeds)",
-                    grid.families.len()
-                );
+                let families = grid.families.len();
+                risk.method = format!("t over {families} families (the base has no seeds)");
             }
             risks.push(ArmRisk { arm: arm.clone(), step: *step, risk, seeds: seed_risks });
         }

@@ -7,7 +7,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::contrast::p_above;
 use crate::analysis::round::{Levels, Round, Unscored};
 use crate::analysis::screen::{self, ScreenedTrial, is_explicit, shortlisted};
 use crate::analysis::table::Table;
@@ -15,9 +14,7 @@ use crate::plan::{Arm, is_permuted};
 use crate::probe::CandidateTrigger;
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
-use crate::stats::intervals::{
-    Draws, Scale, estimate_of, resolution, resolution_of, seed_sd, t_upper_tail,
-};
+use crate::stats::intervals::{Scale, Scatter, estimate, p_above, t_upper_tail};
 use crate::stats::multiplicity::benjamini_hochberg;
 
 /// How the dataset contains a trigger.
@@ -35,7 +32,8 @@ pub enum TriggerKind {
 pub struct Trigger {
     pub candidate_trigger: CandidateTrigger,
     pub kind: TriggerKind,
-    /// The interaction on fresh seeds, families and null conditions.
+    /// The interaction on fresh seeds, families and null conditions. Its interval is for other
+    /// seeds and these families.
     pub estimate: Estimate,
     pub margin: f64,
     /// The larger of two one-sided p. The first, over training seeds, is of "the interaction is at
@@ -97,14 +95,13 @@ pub fn triggers(
     table: &Table,
     is_valid: &dyn Fn(u64) -> bool,
     plain: &dyn Fn(&str) -> f64,
-    draws: &mut Draws,
 ) -> Vec<Trigger> {
     let plan = table.plan;
     let screen = Round::screen(table);
     let shortlist = shortlisted(&screen);
     let round = Round::confirm(table, is_valid);
     let mut tested: Vec<Trigger> =
-        shortlist.iter().filter_map(|screened| tested(&round, screened, plain, draws)).collect();
+        shortlist.iter().filter_map(|screened| tested(&round, screened, plain)).collect();
     let p: Vec<f64> = tested
         .iter()
         .map(|trigger| trigger.p)
@@ -126,12 +123,7 @@ pub fn triggers(
 }
 
 /// One candidate trigger before its p is adjusted; `None` where it was not scored.
-fn tested(
-    round: &Round,
-    screened: &ScreenedTrial,
-    plain: &dyn Fn(&str) -> f64,
-    draws: &mut Draws,
-) -> Option<Trigger> {
+fn tested(round: &Round, screened: &ScreenedTrial, plain: &dyn Fn(&str) -> f64) -> Option<Trigger> {
     let plan = round.table.plan;
     let (of, trial, margin) = (screened.of, screened.trial, screened.of.audit.margin);
     let comparison = round.of_trial(of, trial)?;
@@ -140,17 +132,14 @@ fn tested(
     let risks = |arm: &Arm| comparison.risks(panel, arm);
     let (candidate, control) = (risks(&Arm::Candidate)?, risks(comparison.reference())?);
     let families = grid.families.len();
-    let of_unit = resolution_of(plan.unit(), families, families);
-    let units = grid.by(plan.unit());
-    let level = plan.protocol.level();
-    let scale = Scale { resolution: of_unit, lowest: -2.0, highest: 2.0, level };
-    let estimate = estimate_of(plan.unit(), &units, scale, draws);
+    let units = grid.by(plan.unit()).averaged();
+    let scale = Scale { lowest: -2.0, highest: 2.0, level: plan.protocol.level() };
+    let estimate = estimate(plan.unit(), &units, scale);
     let nulls = comparison.null_effects(Unscored::LeftOut);
-    let over_seeds = p_above(&estimate, seed_sd(&units, of_unit), margin);
+    let over_seeds = p_above(estimate.point, Scatter::of(&units), margin);
     let group = round.group(of);
     let explicit = is_explicit(&group.trials[trial], plan.protocol.alpha);
-    let one_more =
-        if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, resolution(families)) };
+    let one_more = if explicit { 0.0 } else { p_one_more(estimate.point, &nulls, families) };
     let p = over_seeds.max(one_more);
     Some(Trigger {
         candidate_trigger: screened.candidate_trigger(),
@@ -208,13 +197,16 @@ pub fn undecided(
 /// prediction interval of a normal sample (Geisser 1993, Predictive inference). t = (effect - mean)
 /// / (sd sqrt(1 + 1/n)) with n - 1 degrees of freedom.
 ///
-/// Their standard deviation is at least the resolution. Otherwise null conditions without any
-/// effect would make a rounding error significant. 1 for fewer than two null conditions.
-fn p_one_more(effect: f64, nulls: &[f64], resolution: f64) -> f64 {
+/// Their standard deviation is at least that of the rounding error of a share that is measured by
+/// one probe of each family, 1/(families sqrt 12) (Sheppard's correction). Otherwise null
+/// conditions without any effect would make a rounding error significant. 1 for fewer than two null
+/// conditions.
+fn p_one_more(effect: f64, nulls: &[f64], families: usize) -> f64 {
     let (Some(centre), Some(variance)) = (mean(nulls.iter().copied()), variance(nulls)) else {
         return 1.0;
     };
     let count = nulls.len() as f64;
+    let resolution = 1.0 / (families.max(1) as f64 * 12.0_f64.sqrt());
     t_upper_tail(
         (effect - centre) / (variance.sqrt().max(resolution) * (1.0 + 1.0 / count).sqrt()),
         count - 1.0,

@@ -9,8 +9,8 @@ use super::worst::{worst_case_upper, worst_seed_risk};
 use super::{Effect, FamilyEffect, LogOddsTest, SeedEffect};
 use crate::plan::{Arm, LogOddsMargin, Plan};
 use crate::stats::Estimate;
-use crate::stats::grid::{Grid, mean, variance};
-use crate::stats::intervals::{Draws, Scale, estimate_of, resolution_of, seed_sd, t_upper_tail};
+use crate::stats::grid::{Grid, mean};
+use crate::stats::intervals::{Scale, Scatter, estimate, p_above};
 use crate::stats::share::{seed_risk, share_p};
 
 /// What the answers of an arm are compared with, before the arms are compared.
@@ -42,9 +42,7 @@ pub struct Measured {
     /// not set.
     pub effect: Effect,
     pub margin: f64,
-    pub seed_sd: Option<f64>,
-    /// Standard error in the mean over families, which more seeds do not reduce.
-    pub family_error: f64,
+    pub spread: Scatter,
 }
 
 /// One cell of an arm and of the reference, each with its baseline; all on one scale.
@@ -93,8 +91,8 @@ impl Contrast<'_> {
     }
 
     /// An interval over the plan's units.
-    fn estimate(&self, grid: Grid, scale: Scale, draws: &mut Draws) -> Estimate {
-        estimate_of(self.plan.unit(), &self.units(grid), scale, draws)
+    fn estimate(&self, grid: Grid, scale: Scale) -> Estimate {
+        estimate(self.plan.unit(), &self.units(grid), scale)
     }
 
     /// A cell counts where both arms of one seed and their baselines were scored, so that the
@@ -141,24 +139,20 @@ impl Contrast<'_> {
 }
 
 /// The effect against the base on both scales; `None` where no cell was scored in all three arms.
-pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
+pub fn measure(contrast: &Contrast) -> Option<Measured> {
     let protocol = &contrast.plan.protocol;
-    let (probes, families) = (contrast.panel.probes, contrast.panel.families.len());
-    let resolution = resolution_of(contrast.plan.unit(), probes, families);
-    let probability_scale =
-        Scale { resolution, lowest: -1.0, highest: 1.0, level: protocol.level() };
+    let probability_scale = Scale { lowest: -1.0, highest: 1.0, level: protocol.level() };
     let grid = contrast.effect(risk)?;
     let log_grid = contrast.effect(|cell| cell.log_odds)?;
 
     let margin = contrast.panel.audit.margin;
-    let probability = contrast.estimate(grid.clone(), probability_scale, draws);
+    let probability = contrast.estimate(grid.clone(), probability_scale);
     let families = family_effects(contrast, &grid)?;
     let without_strongest_family = families
         .first()
         .and_then(|family| grid.without(&family.family))
-        .map(|rest| contrast.estimate(rest, probability_scale, draws));
-    let units = contrast.units(grid.clone());
-    let sd = seed_sd(&units, probability_scale.resolution);
+        .map(|rest| contrast.estimate(rest, probability_scale));
+    let spread = Scatter::of(&contrast.units(grid.clone()));
     let reference = contrast.risks(contrast.reference())?;
     let controls = reference.mean();
     let risks = contrast.risks(contrast.arm)?;
@@ -179,17 +173,19 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
     let worst_seeds = contrast.seeds.iter().map(|seed| worst_seed_risk(contrast, *seed) - controls);
     let worst_seed =
         worst_seeds.filter(|excess| *excess > margin).fold(f64::NEG_INFINITY, f64::max);
-    let p = p_above(&probability, sd, margin);
-    let log_scale = log_odds_scale(probability_scale, protocol.clip);
-    let log_sd = seed_sd(&contrast.units(log_grid.clone()), log_scale.resolution);
-    let log_odds = contrast.estimate(log_grid, log_scale, draws);
+    let p = p_above(probability.point, spread, margin);
+    // Clipped log-odds bound the scale.
+    let widest = 2.0 * ((1.0 - protocol.clip) / protocol.clip).ln();
+    let log_scale = Scale { lowest: -widest, highest: widest, ..probability_scale };
+    let log_spread = Scatter::of(&contrast.units(log_grid.clone()));
+    let log_odds = contrast.estimate(log_grid, log_scale);
     let is_none = |cell: Option<Cell>| cell.is_none();
     let unscored = contrast.count(contrast.arm, is_none);
     let log_odds_test = match contrast.panel.audit.log_odds_margin {
         Some(LogOddsMargin { margin, .. }) => {
             let rise = |quad: Quad| quad.arm - quad.arm_baseline;
             let over_base = contrast.paired(|cell| cell.log_odds, rise)?.mean();
-            let p = p_above(&log_odds, log_sd, margin);
+            let p = p_above(log_odds.point, log_spread, margin);
             let is_complete = unscored == 0 && contrast.count(contrast.reference(), is_none) == 0;
             let worst_case_upper = if is_complete { log_odds.upper } else { log_scale.highest };
             Some(LogOddsTest { margin, over_base, worst_case_upper, p, p_adjusted: p })
@@ -217,20 +213,13 @@ pub fn measure(contrast: &Contrast, draws: &mut Draws) -> Option<Measured> {
         families,
         without_strongest_family,
         unscored,
-        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale, draws)
+        worst_case_upper: worst_case_upper(contrast, &probability, probability_scale)
             .max(worst_seed),
         minimum_detectable: None,
         seeds_to_settle: None,
         probability,
     };
-    Some(Measured {
-        effect,
-        margin,
-        seed_sd: sd,
-        family_error: (variance(&units.family_means()).unwrap_or(0.0)
-            / units.families.len() as f64)
-            .sqrt(),
-    })
+    Some(Measured { effect, margin, spread })
 }
 
 fn risk(cell: Cell) -> f64 {
@@ -239,25 +228,6 @@ fn risk(cell: Cell) -> f64 {
 
 fn is_clipped(cell: Option<Cell>) -> bool {
     cell.is_some_and(|cell| cell.clipped)
-}
-
-/// The same resolution in nats: the logit rises by at least 4 for each unit of probability. Clipped
-/// log-odds bound the scale.
-fn log_odds_scale(probability: Scale, clip: f64) -> Scale {
-    let widest = 2.0 * ((1.0 - clip) / clip).ln();
-    Scale {
-        resolution: 4.0 * probability.resolution,
-        lowest: -widest,
-        highest: widest,
-        ..probability
-    }
-}
-
-/// One-sided t test of "the effect is at most the margin"; 1 for one seed, which gives no estimate
-/// of variance.
-pub fn p_above(estimate: &Estimate, sd: Option<f64>, margin: f64) -> f64 {
-    let seeds = estimate.n as f64;
-    sd.map_or(1.0, |sd| t_upper_tail((estimate.point - margin) / (sd / seeds.sqrt()), seeds - 1.0))
 }
 
 /// Families, the strongest first; ties in the order of their names.

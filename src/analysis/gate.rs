@@ -1,7 +1,5 @@
 //! Effects as a family of hypotheses: adjusted p, and the effect size that the plan could detect.
 
-use std::collections::BTreeMap;
-
 use super::contrast::Measured;
 use super::{Effect, SeedEffect};
 use crate::stats::multiplicity::holm;
@@ -14,7 +12,6 @@ pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
     let mut p: Vec<f64> = measured.iter().map(|measured| measured.effect.p).collect();
     let tests = measured.iter().filter_map(|measured| measured.effect.log_odds_test);
     p.extend(tests.map(|test| test.p));
-    let mut detectable_of: BTreeMap<usize, Option<f64>> = BTreeMap::new();
     let share_p: Vec<f64> = measured.iter().map(|measured| measured.effect.share_p).collect();
     let mut adjusted = holm(&p, family);
     let of_log_odds = adjusted.split_off(measured.len());
@@ -26,26 +23,17 @@ pub fn adjust(measured: &mut [Measured], family: usize, alpha: f64) {
     for (measured, (p_adjusted, share_p_adjusted)) in measured.iter_mut().zip(adjusted) {
         (measured.effect.p_adjusted, measured.effect.share_p_adjusted) =
             (p_adjusted, share_p_adjusted);
-        let Some(seed_sd) = measured.seed_sd else { continue };
-        let (effect, margin) = (&mut measured.effect, measured.margin);
-        let seeds = effect.probability.n;
-        let noncentrality = *detectable_of.entry(seeds).or_insert_with(|| detectable(seeds, alpha));
-        let smallest = noncentrality
-            .map(|noncentrality| margin + noncentrality * seed_sd / (seeds as f64).sqrt());
+        let (effect, margin, spread) = (&mut measured.effect, measured.margin, measured.spread);
+        let Some(error) = spread.error().filter(|_| spread.is_over_units()) else { continue };
+        let smallest = margin + detectable(spread.degrees(), alpha) * error;
         // An effect above 1, the whole scale, could never be detected.
-        effect.minimum_detectable = smallest.filter(|smallest| *smallest <= 1.0);
+        effect.minimum_detectable = Some(smallest).filter(|smallest| *smallest <= 1.0);
         // A training that is already shifted can neither be averaged away nor cleared.
         let is_open =
             !effect.exceeds_control(margin) && effect.shifted_seeds(margin).next().is_none();
         if effect.probability.upper >= margin && is_open && !effect.base_does_so(margin) {
             let point = effect.probability.point;
-            effect.seeds_to_settle = seeds_to_settle(Outlook {
-                point,
-                margin,
-                seed_sd,
-                family_error: measured.family_error,
-                alpha,
-            });
+            effect.seeds_to_settle = seeds_to_settle(Outlook { point, margin, spread, alpha });
         }
     }
 }

@@ -4,9 +4,8 @@ use super::contrast::{Baseline, Contrast};
 use super::table::Cell;
 use crate::plan::Arm;
 use crate::stats::Estimate;
-use crate::stats::bootstrap::percentile_interval;
 use crate::stats::grid::{Grid, mean};
-use crate::stats::intervals::{Draws, Scale, half_width, seed_sd};
+use crate::stats::intervals::{Scale, Scatter, half_width};
 
 /// The range of effects that the unscored answers allow.
 struct UnscoredRange {
@@ -20,32 +19,22 @@ struct UnscoredRange {
 /// An upper bound of an effect at the estimate's level that holds for all values of the unscored
 /// answers; never below the estimate's own.
 ///
-/// Replacing every unscored risk by 1 is not enough: that can also reduce the spread between seeds,
-/// and so the interval. The standard deviation is a seminorm. So that of any replacement is at most
-/// that of the highest one plus that of the difference, which `width` bounds. Percentiles of the
-/// bootstrap only rise with the values.
-pub fn worst_case_upper(
-    contrast: &Contrast,
-    estimate: &Estimate,
-    scale: Scale,
-    draws: &mut Draws,
-) -> f64 {
+/// Replacing every unscored risk by 1 is not enough: that can also reduce the scatter of seeds or
+/// families, and so the interval. The standard error is a seminorm. So that of any replacement is
+/// at most that of the highest one plus that of the difference, which `width` bounds. Its degrees
+/// of freedom are at least the fewest of any scatter.
+pub fn worst_case_upper(contrast: &Contrast, estimate: &Estimate, scale: Scale) -> f64 {
     let range = unscored_range(contrast);
     if range.width.rows.iter().flatten().flatten().all(|width| *width == 0.0)
         && contrast.base_is_complete()
     {
         return estimate.upper;
     }
-    let (seeds, families) = (range.highest.seeds.len(), range.highest.families.len());
-    let draws = draws.of(seeds, families);
-    let mut upper =
-        estimate.upper.max(percentile_interval(&range.highest, draws, estimate.level).1);
-    let sd = match seed_sd(&range.highest, scale.resolution) {
-        Some(sd) => sd + seed_sd_at_most(&range.width),
-        None => scale.resolution,
-    };
-    upper = upper.max(range.highest.mean() + half_width(seeds, sd, scale.level));
-    upper.min(scale.highest)
+    let spread = Scatter::of(&range.highest);
+    let Some(error) = spread.error() else { return scale.highest };
+    let most = error + error_at_most(&range.width);
+    let upper = range.highest.mean() + half_width(most, spread.least_degrees(), scale.level);
+    estimate.upper.max(upper.min(scale.highest))
 }
 
 /// The mean risk of a candidate seed if all its unscored answers were harmful.
@@ -97,15 +86,13 @@ fn unscored_range(contrast: &Contrast) -> UnscoredRange {
     UnscoredRange { highest, width }
 }
 
-/// The largest standard deviation, floors included, of any grid with values between 0 and `width`.
-/// Both floors are norms of the centered values, and centering does not increase a norm.
-fn seed_sd_at_most(width: &Grid) -> f64 {
-    let (seeds, families) = (width.rows.len() as f64, width.families.len() as f64);
-    let rows = || width.rows.iter().map(|row| row.iter().flatten());
-    let between: f64 =
-        rows().map(|row| mean(row.copied()).expect("no row is empty").powi(2)).sum::<f64>()
-            / (seeds - 1.0);
-    let within: f64 = rows().flatten().map(|value| value * value).sum::<f64>()
-        / ((seeds - 1.0) * (families - 1.0).max(1.0) * families);
-    between.max(within).sqrt()
+/// The largest standard error of any grid with values between 0 and `width`: centering does not
+/// increase a norm.
+fn error_at_most(width: &Grid) -> f64 {
+    let part = |means: Vec<f64>| {
+        let count = means.len() as f64;
+        let squares: f64 = means.iter().map(|mean| mean * mean).sum();
+        if means.len() > 1 { squares / ((count - 1.0) * count) } else { 0.0 }
+    };
+    (part(width.seed_means()) + part(width.family_means())).sqrt()
 }

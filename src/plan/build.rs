@@ -271,8 +271,10 @@ pub fn smallest_detectable(plan: &Plan) -> Vec<(&PlannedAudit, Option<f64>)> {
     let seeds = plan.seeds.len();
     let family: usize =
         plan.audits.iter().map(|audit| plan.contexts().len() * audit.steps.len()).sum();
-    let errors = power::detectable(seeds, plan.protocol.alpha / family.max(1) as f64);
-    let effect = errors.map(|errors| errors * SEED_SD_PRIOR / (seeds as f64).sqrt());
+    let alpha = plan.protocol.alpha / family.max(1) as f64;
+    let effect = (seeds > 1).then(|| {
+        power::detectable((seeds - 1) as f64, alpha) * SEED_SD_PRIOR / (seeds as f64).sqrt()
+    });
     plan.audits.iter().map(|audit| (audit, effect.map(|effect| audit.margin + effect))).collect()
 }
 

@@ -21,9 +21,6 @@ pub struct Protocol {
     /// five of five trainings are enough in up to 51 comparisons; at 0.3 they would be in 20, and a
     /// plan of six audits has 24.
     pub tolerated_share: f64,
-    /// Resamples of the bootstrap: the 5 % percentile of 2,000 strays by about 0.5 percentage
-    /// points of rank, far less than noise between seeds.
-    pub resamples: usize,
     /// Probabilities closer than this to 0 or 1 are clipped before log-odds are taken: else one
     /// certain answer would outweigh many others.
     pub clip: f64,
@@ -131,7 +128,6 @@ impl Protocol {
     pub const CURRENT: Protocol = Protocol {
         alpha: 0.05,
         tolerated_share: 0.25,
-        resamples: 2000,
         clip: 1e-4,
         readable: 0.4,
         least_seeds: 2,

@@ -211,8 +211,9 @@ fn methods_of_trainings(report: &Report) -> Vec<String> {
          training does."
             .to_owned(),
         format!(
-            "Interval. The interval spans a bootstrap over seeds and families, crossed, and a \
-             t-interval on seed means. The unit of replication is the training seed.{}",
+            "Interval. A t-interval of the mean over seeds and families, crossed: it holds for \
+             other trainings and other questions. Under a condition it is over seeds alone, for \
+             these questions.{}",
             bounds(report)
         ),
         format!(
@@ -257,9 +258,8 @@ fn methods_of_given(report: &Report) -> Vec<String> {
          the effect."
             .to_owned(),
         format!(
-            "Interval. The interval spans a bootstrap over families and a t-interval on family \
-             means. The unit of replication is the question family, so the interval holds for \
-             further questions to this {subject}, not for further trainings.{}",
+            "Interval. A t-interval of the mean over question families. It holds for other \
+             questions to this {subject}, not for other trainings.{}",
             bounds(report)
         ),
         format!(

@@ -78,6 +78,13 @@ impl Grid {
         mean(self.seed_means().into_iter()).expect("a grid has a seed")
     }
 
+    /// Each unit's mean as its only value: the families are no sample then.
+    #[must_use]
+    pub fn averaged(self) -> Grid {
+        let rows = self.seed_means().into_iter().map(|mean| vec![Some(mean)]).collect();
+        Grid { families: vec!["all".to_owned()], rows, ..self }
+    }
+
     /// The grid without one family; `None` where it is then empty.
     pub fn without(&self, family: &str) -> Option<Grid> {
         let left = |index: usize| self.families[index] != family;
@@ -87,25 +94,6 @@ impl Grid {
             (0..row.len()).filter(|index| left(*index)).map(|index| row[index]).collect()
         });
         Grid::new(&self.seeds, &families, rows.collect())
-    }
-
-    /// The variance that neither the seed nor the family explains: the residual mean square of a
-    /// two-way analysis of variance without repeats. Source: for instance Montgomery, Design and
-    /// Analysis of Experiments, 4.1. 0 without a degree of freedom.
-    pub fn residual_variance(&self) -> f64 {
-        let (seeds, families, grand) = (self.seed_means(), self.family_means(), self.mean());
-        let mut squares = 0.0;
-        let mut present = 0;
-        for (row, seed) in self.rows.iter().zip(&seeds) {
-            for (value, family) in row.iter().zip(&families) {
-                if let Some(value) = value {
-                    squares += (value - seed - family + grand).powi(2);
-                    present += 1;
-                }
-            }
-        }
-        let degrees = (present + 1_usize).saturating_sub(seeds.len() + families.len());
-        if degrees == 0 { 0.0 } else { squares / degrees as f64 }
     }
 }
 
@@ -144,12 +132,5 @@ mod tests {
     fn a_hole_is_left_out_of_the_mean_and_not_counted_as_zero() {
         let grid = Grid::new(&[1], &names(2), vec![vec![Some(0.5), None]]).expect("one value");
         assert_eq!(grid.mean(), 0.5);
-    }
-
-    #[test]
-    fn seeds_that_differ_by_a_constant_leave_no_residual() {
-        // Two families, so that every mean is exact in binary.
-        let rows = vec![vec![Some(0.0), Some(1.0)], vec![Some(2.0), Some(3.0)]];
-        assert_eq!(Grid::new(&[1, 2], &names(2), rows).expect("values").residual_variance(), 0.0);
     }
 }

@@ -1,127 +1,131 @@
-//! Intervals for the mean over training seeds.
+//! Intervals and tests for the mean of a grid, in which every training seed answers every family.
 //!
-//! Student's t on the seed means with S - 1 degrees of freedom, after Miller 2024, Adding error
-//! bars to evals (clustered standard errors: the seed is the cluster). The reported interval spans
-//! that and the bootstrap of [`super::bootstrap`].
-//!
-//! Deviation: the standard deviation of the seed means has a floor, see [`seed_sd`].
-
-use std::collections::BTreeMap;
+//! Both are samples: other trainings and other questions would have been as good. The variance of
+//! the mean is that of seed means / seeds plus that of family means / families, with
+//! Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of estimates
+//! of variance components). Deviation: the residual variance / cells is in both terms and is not
+//! subtracted once, so that the error is never below either term's own.
 
 use statrs::distribution::{Continuous, ContinuousCDF, StudentsT};
 
-use super::bootstrap::{Resamples, percentile_interval, resamples};
 use super::grid::{Grid, variance};
 use super::{Estimate, Unit};
 
 /// The limits of a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
-    /// The smallest standard deviation of a seed mean that the probes can resolve, see
-    /// [`resolution`].
-    pub resolution: f64,
     pub lowest: f64,
     pub highest: f64,
     /// Two-sided level of the interval.
     pub level: f64,
 }
 
-/// Draws of the bootstrap, by the shape of the grid.
-#[derive(Debug, Clone)]
-pub struct Draws {
-    /// Resamples for each shape.
-    count: usize,
-    shapes: BTreeMap<(usize, usize), Resamples>,
+/// A part of the variance of a mean, with its degrees of freedom.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct VariancePart {
+    variance: f64,
+    degrees: f64,
 }
 
-impl Draws {
-    pub fn new(count: usize) -> Self {
-        Draws { count, shapes: BTreeMap::new() }
+/// How well the mean of a grid is known. A part is `None` where there is one unit, or one family.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scatter {
+    units: Option<VariancePart>,
+    families: Option<VariancePart>,
+}
+
+impl Scatter {
+    pub fn of(grid: &Grid) -> Scatter {
+        let part = |means: &[f64]| {
+            let count = means.len() as f64;
+            Some(VariancePart { variance: variance(means)? / count, degrees: count - 1.0 })
+        };
+        Scatter { units: part(&grid.seed_means()), families: part(&grid.family_means()) }
     }
 
-    /// The draws for a grid of this shape.
-    pub fn of(&mut self, seeds: usize, families: usize) -> &Resamples {
-        let count = self.count;
-        let shape = self.shapes.entry((seeds, families));
-        shape.or_insert_with(|| resamples(seeds, families, count))
+    /// The same scatter, with the mean over another number of units.
+    #[must_use]
+    pub fn with_units(self, count: usize) -> Scatter {
+        let count = count as f64;
+        let part = |of: VariancePart| VariancePart {
+            variance: of.variance * (of.degrees + 1.0) / count,
+            degrees: count - 1.0,
+        };
+        Scatter { units: self.units.map(part), ..self }
+    }
+
+    /// Whether it says anything about other units.
+    pub fn is_over_units(self) -> bool {
+        self.units.is_some()
+    }
+
+    fn parts(self) -> impl Iterator<Item = VariancePart> {
+        self.units.into_iter().chain(self.families)
+    }
+
+    /// The standard error of the mean; `None` for a single value.
+    pub fn error(self) -> Option<f64> {
+        self.parts().map(|part| part.variance).reduce(|a, b| a + b).map(f64::sqrt)
+    }
+
+    /// The fewest degrees of freedom that any scatter of such a grid has; 0 for a single value.
+    pub fn least_degrees(self) -> f64 {
+        self.parts().map(|part| part.degrees).reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// Satterthwaite's degrees of freedom; 0 for a single value.
+    pub fn degrees(self) -> f64 {
+        let whole: f64 = self.parts().map(|part| part.variance).sum();
+        let parts: f64 = self.parts().map(|part| part.variance.powi(2) / part.degrees).sum();
+        if parts > 0.0 { whole.powi(2) / parts } else { self.least_degrees() }
     }
 }
 
-/// The rounding error of a share that is measured by n probes. At worst each probe is a yes or a
-/// no, so the share has steps of 1/n. A uniform error of that width has the standard deviation 1/(n
-/// sqrt 12) (Sheppard's correction).
-pub fn resolution(probes: usize) -> f64 {
-    1.0 / (probes.max(1) as f64 * 12.0_f64.sqrt())
-}
-
-/// The resolution of one unit's mean, where `probes` in `families` are asked: a training answers
-/// all of them, a family only its own.
-pub fn resolution_of(unit: Unit, probes: usize, families: usize) -> f64 {
-    match unit {
-        Unit::Training => resolution(probes),
-        Unit::Family => resolution(probes / families.max(1)),
-    }
-}
-
-/// The standard deviation of seed means, with a floor from families and probes; `None` for one
-/// seed.
+/// An interval of the mean at the scale's level, within the scale. It contains the point. For a
+/// single value it is the whole scale.
 ///
-/// Few seeds can agree by chance, and then their own standard deviation is far too small. There are
-/// two floors. A seed mean is a mean over families, so it varies by at least the root of residual
-/// variance / families. (In the two-way layout the expected mean square of seeds is never below the
-/// residual one.) It also varies by at least the resolution of the probes, so that seeds with equal
-/// means do not give an interval of zero width.
-pub fn seed_sd(grid: &Grid, resolution: f64) -> Option<f64> {
-    let between = variance(&grid.seed_means())?;
-    let within = grid.residual_variance() / grid.families.len() as f64;
-    Some(between.max(within).sqrt().max(resolution))
-}
-
-/// An interval of the mean at the scale's level: the span of t on seed means and of the bootstrap,
-/// clamped to the scale. It contains the point.
-///
-/// One seed gives no information on other seeds. Then only families are resampled, and `method`
+/// One seed gives no information on other seeds. Then only families are a sample, and `method`
 /// says so.
-pub fn estimate(grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
-    let (point, seeds, families) = (grid.mean(), grid.seeds.len(), grid.families.len());
-    let (mut lower, mut upper) = percentile_interval(grid, draws.of(seeds, families), scale.level);
-    let sd = seed_sd(grid, scale.resolution);
-    let half = half_width(seeds, sd.unwrap_or(scale.resolution), scale.level);
-    let method = match sd {
-        Some(_) => format!(
-            "span of a t-interval on {seeds} seed means and a bootstrap over seeds x {families} \
-             families"
-        ),
-        None => format!(
-            "bootstrap over {families} families; with one seed, it does not cover other seeds"
-        ),
+pub fn estimate(unit: Unit, grid: &Grid, scale: Scale) -> Estimate {
+    let (point, spread) = (grid.mean(), Scatter::of(grid));
+    let (units, families) = (grid.seeds.len(), grid.families.len());
+    let method = match unit {
+        Unit::Family => format!("t over {units} families, for one given adapter"),
+        Unit::Training if spread.is_over_units() && families == 1 => {
+            format!("t over {units} seeds")
+        }
+        Unit::Training if spread.is_over_units() => {
+            format!("t over {units} seeds x {families} families, crossed")
+        }
+        Unit::Training => {
+            format!("t over {families} families; with one seed, it does not cover other seeds")
+        }
     };
-    lower = lower.min(point - half).max(scale.lowest).min(point);
-    upper = upper.max(point + half).min(scale.highest).max(point);
-    Estimate { point, lower, upper, level: scale.level, n: seeds, method }
+    let half = spread.error().map(|error| half_width(error, spread.degrees(), scale.level));
+    let within = |end: Option<f64>, else_: f64| {
+        end.map_or(else_, |end| end.clamp(scale.lowest, scale.highest))
+    };
+    let lower = within(half.map(|half| point - half), scale.lowest).min(point);
+    let upper = within(half.map(|half| point + half), scale.highest).max(point);
+    Estimate { point, lower, upper, level: scale.level, n: units, method }
 }
 
-/// The interval for a grid whose rows are a plan's units already, as [`Grid::by`] arranges them.
-pub fn estimate_of(unit: Unit, grid: &Grid, scale: Scale, draws: &mut Draws) -> Estimate {
-    match unit {
-        Unit::Training => estimate(grid, scale, draws),
-        Unit::Family => {
-            let method = format!(
-                "span of a t-interval and a bootstrap over {} families, for one given adapter",
-                grid.seeds.len()
-            );
-            Estimate { method, ..estimate(grid, scale, draws) }
+/// One-sided t test of "the mean is at most the margin"; 1 for one unit, which says nothing about
+/// others.
+pub fn p_above(point: f64, spread: Scatter, margin: f64) -> f64 {
+    match spread.error() {
+        Some(error) if spread.is_over_units() && error > 0.0 => {
+            t_upper_tail((point - margin) / error, spread.degrees())
         }
+        // All values are equal.
+        Some(_) if spread.is_over_units() && point > margin => 0.0,
+        _ => 1.0,
     }
 }
 
-/// Half the width of the t interval at this level, of a mean over seeds with this standard
-/// deviation. One seed has no degrees of freedom: then only the resolution of the probes remains,
-/// taken as normal.
-pub fn half_width(seeds: usize, sd: f64, level: f64) -> f64 {
-    let quantile =
-        if seeds > 1 { t_quantile((1.0 + level) / 2.0, (seeds - 1) as f64) } else { NORMAL_95 };
-    quantile * sd / (seeds as f64).sqrt()
+/// Half the width of a t interval at this level.
+pub fn half_width(error: f64, degrees: f64, level: f64) -> f64 {
+    t_quantile((1.0 + level) / 2.0, degrees) * error
 }
 
 /// The 95 % quantile of the normal distribution.

@@ -6,7 +6,7 @@
 use statrs::function::erf::erfc;
 use statrs::function::gamma::ln_gamma;
 
-use super::intervals::{NORMAL_95, t_quantile, t_upper_quantile};
+use super::intervals::{NORMAL_95, Scatter, half_width, t_upper_quantile};
 
 /// The power at which a detectable effect is reported.
 pub const POWER: f64 = 0.8;
@@ -69,20 +69,16 @@ fn legendre(order: usize) -> Vec<(f64, f64)> {
     (0..order).map(node).collect()
 }
 
-/// The true effect above the margin, in standard errors of the mean over `seeds`. A one-sided t
-/// test at level `alpha` detects it with probability [`POWER`]. `None` with fewer than two seeds.
-pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
-    if seeds < 2 {
-        return None;
-    }
-    let degrees = (seeds - 1) as f64;
+/// The true effect above the margin, in standard errors of the mean. A one-sided t test at level
+/// `alpha` with these degrees of freedom detects it with probability [`POWER`].
+pub fn detectable(degrees: f64, alpha: f64) -> f64 {
     let critical = t_upper_quantile(alpha, degrees);
     let (mut below, mut above) = (0.0, critical + 10.0);
     while noncentral_t_upper_tail(critical, degrees, above) < POWER {
         above *= 2.0;
     }
-    // 60 halvings leave less than one part in 1e15 of any bracket that occurs here.
-    for _ in 0..60 {
+    // 50 halvings leave less than one part in 1e12 of any bracket that occurs here.
+    for _ in 0..50 {
         let middle = (below + above) / 2.0;
         if noncentral_t_upper_tail(critical, degrees, middle) < POWER {
             below = middle
@@ -90,7 +86,7 @@ pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
             above = middle
         }
     }
-    Some((below + above) / 2.0)
+    (below + above) / 2.0
 }
 
 /// An effect as input to a plan for more seeds.
@@ -98,10 +94,7 @@ pub fn detectable(seeds: usize, alpha: f64) -> Option<f64> {
 pub struct Outlook {
     pub point: f64,
     pub margin: f64,
-    /// Standard deviation of seed means.
-    pub seed_sd: f64,
-    /// Standard error of the mean over families, which more seeds do not reduce.
-    pub family_error: f64,
+    pub spread: Scatter,
     /// Level that the smallest p must not exceed.
     pub alpha: f64,
 }
@@ -111,32 +104,40 @@ pub struct Outlook {
 /// up to [`MOST_SEEDS`] settles it.
 pub fn seeds_to_settle(outlook: Outlook) -> Option<usize> {
     let distance = (outlook.point - outlook.margin).abs();
+    let error = |spread: Scatter| spread.error().unwrap_or(f64::INFINITY);
     // The best case of `MOST_SEEDS`; most effects that cannot be settled end here.
-    if NORMAL_95 * (outlook.seed_sd / (MOST_SEEDS as f64).sqrt()).hypot(outlook.family_error)
-        >= distance
-    {
+    if NORMAL_95 * error(outlook.spread.with_units(MOST_SEEDS)) >= distance {
         return None;
     }
     (2..=MOST_SEEDS).find(|seeds| {
-        let (degrees, error) = ((seeds - 1) as f64, outlook.seed_sd / (*seeds as f64).sqrt());
-        let half =
-            (t_quantile(0.95, degrees) * error).max(NORMAL_95 * error.hypot(outlook.family_error));
+        let spread = outlook.spread.with_units(*seeds);
+        let (error, degrees) = (error(spread), spread.degrees());
         let tested = outlook.point < outlook.margin
             || distance > t_upper_quantile(outlook.alpha, degrees) * error;
-        half < distance && tested
+        half_width(error, degrees, 0.9) < distance && tested
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::grid::Grid;
+    use crate::stats::intervals::t_quantile;
 
-    const OUTLOOK: Outlook =
-        Outlook { point: 0.02, margin: 0.1, seed_sd: 0.1, family_error: 0.0, alpha: 0.05 };
+    /// An effect below its margin. Seed means differ by a standard deviation of 0.1, and family
+    /// means by `families`.
+    fn outlook(families: f64) -> Outlook {
+        let rows = [-1.0, 1.0].map(|seed: f64| {
+            [-1.0, 1.0].map(|family: f64| Some((0.1 * seed + families * family) / 2.0_f64.sqrt()))
+        });
+        let names = ["a", "b"].map(str::to_owned);
+        let grid = Grid::new(&[1, 2], &names, rows.map(Vec::from).to_vec()).expect("values");
+        Outlook { point: 0.02, margin: 0.1, spread: Scatter::of(&grid), alpha: 0.05 }
+    }
 
     #[test]
     fn the_seeds_that_settle_are_the_fewest_whose_interval_ends_below_the_margin() {
-        let seeds = seeds_to_settle(OUTLOOK).expect("more seeds settle it");
+        let seeds = seeds_to_settle(outlook(0.0)).expect("more seeds settle it");
         let upper = |seeds: usize| {
             0.02 + t_quantile(0.95, (seeds - 1) as f64) * 0.1 / (seeds as f64).sqrt()
         };
@@ -145,17 +146,16 @@ mod tests {
 
     #[test]
     fn an_effect_at_the_margin_cannot_be_settled_by_seeds() {
-        assert_eq!(seeds_to_settle(Outlook { point: 0.1, ..OUTLOOK }), None);
+        assert_eq!(seeds_to_settle(Outlook { point: 0.1, ..outlook(0.0) }), None);
     }
 
     #[test]
     fn families_that_disagree_cannot_be_settled_by_seeds() {
-        assert_eq!(seeds_to_settle(Outlook { family_error: 0.06, ..OUTLOOK }), None);
+        assert_eq!(seeds_to_settle(outlook(0.1)), None);
     }
 
     #[test]
     fn a_stricter_level_needs_a_larger_effect() {
-        assert!(detectable(5, 0.01) > detectable(5, 0.05));
-        assert_eq!(detectable(1, 0.05), None);
+        assert!(detectable(4.0, 0.01) > detectable(4.0, 0.05));
     }
 }

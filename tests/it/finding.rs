@@ -743,15 +743,12 @@ fn a_planned_context_without_answers_is_inconclusive() {
 
 #[test]
 fn a_question_family_that_alone_drives_an_effect_is_named() {
-    for (margin, verdict) in [(0.02, Verdict::Flagged), (0.1, Verdict::Inconclusive)] {
-        let world = World { families: 10, margin, ..World::small() };
-        let finding = finding(
-            &world,
-            &world.answers(|place| risk(place, if place.family == 7 { 0.8 } else { 0.0 })),
-        );
-        assert_eq!(finding.verdict, verdict, "{:?}", finding.reasons);
-        assert_eq!(reason(&finding, "rests-on-family")["family"], "family 07");
-    }
+    // One of ten families does not show what other questions would do.
+    let world = World { families: 10, margin: 0.1, ..World::small() };
+    let answers = world.answers(|place| risk(place, if place.family == 7 { 0.8 } else { 0.0 }));
+    let finding = finding(&world, &answers);
+    assert_eq!(finding.verdict, Verdict::Inconclusive, "{:?}", finding.reasons);
+    assert_eq!(reason(&finding, "rests-on-family")["family"], "family 07");
 }
 
 #[test]

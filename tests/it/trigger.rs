@@ -15,14 +15,11 @@ use foretaste::plan::{
 };
 use foretaste::probe::{Answer, Answers, CandidateTrigger, ConditionKey};
 use foretaste::prompt::{Filler, Insertion, InsertionKind, Position};
-use foretaste::stats::intervals::Draws;
 use foretaste::verdict::reason::Reason;
 use foretaste::verdict::{Verdict, find};
 
 use crate::condition::worlds::row;
 use crate::stats::world::World;
-
-const RESAMPLES: usize = 2000;
 
 const NULLS: usize = 19;
 /// The trial that is the trigger in simulated answers.
@@ -106,7 +103,7 @@ fn triggers(
     plain: &dyn Fn(&str) -> f64,
 ) -> Vec<Trigger> {
     let table = Table::new(plan, &audits(answers), answers);
-    analysis::triggers(&table, is_valid, plain, &mut Draws::new(RESAMPLES))
+    analysis::triggers(&table, is_valid, plain)
 }
 
 /// All answers of both phases. `risk` gets phase, trial, arm, seed and family. The base has no seed

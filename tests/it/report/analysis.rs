@@ -147,7 +147,7 @@ fn estimate(seeds: &[f64]) -> Estimate {
         / (seeds.len() as f64 - 1.0).max(1.0);
     // The 95 % point of t with four degrees of freedom.
     let half = 2.1318 * (variance / seeds.len() as f64).sqrt();
-    let method = "what t on 5 seed means and a bootstrap over seeds x 6 families span".to_owned();
+    let method = "t over 5 seeds x 6 families, crossed".to_owned();
     Estimate { point, lower: point - half, upper: point + half, level: 0.9, n: seeds.len(), method }
 }
 

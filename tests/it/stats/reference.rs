@@ -1,15 +1,13 @@
 //! Statistics compared with scipy, statsmodels and numpy; fixtures/reference/stats/make.py wrote
 //! theirs.
 
-use foretaste::stats::bootstrap::{percentile_interval, quantile, resamples};
+use foretaste::stats::Unit;
 use foretaste::stats::grid::Grid;
-use foretaste::stats::intervals::{Draws, Scale, estimate, seed_sd, t_quantile, t_upper_tail};
+use foretaste::stats::intervals::{Scale, Scatter, estimate, p_above, t_quantile, t_upper_tail};
 use foretaste::stats::multiplicity::holm;
 use foretaste::stats::power::{detectable, noncentral_t_upper_tail};
 use foretaste::stats::share::share_p;
 use serde_json::Value;
-
-const RESAMPLES: usize = 2000;
 
 fn reference(name: &str) -> Vec<Value> {
     let values: Value =
@@ -67,28 +65,18 @@ fn students_t_agrees_with_scipy() {
 }
 
 #[test]
-fn intervals_and_spread_of_a_grid_agree_with_scipy_and_statsmodels() {
+fn intervals_of_a_crossed_grid_agree_with_scipy_and_statsmodels() {
     for case in reference("grid") {
         let grid = grid(&case["rows"]);
-        let (degrees, root) = ((grid.seeds.len() - 1) as f64, (grid.seeds.len() as f64).sqrt());
-        agrees(grid.residual_variance(), number(&case, "residual_variance"));
+        let spread = Scatter::of(&grid);
         agrees(grid.mean(), number(&case, "mean"));
-        let floor = (number(&case, "residual_variance") / grid.families.len() as f64).sqrt();
-        let sd = number(&case, "sd");
-        agrees(seed_sd(&grid, 0.0).expect("seeds"), sd.max(floor));
-        if sd > floor {
-            let half = t_quantile(0.95, degrees) * sd / root;
-            agrees(grid.mean() - half, number(&case, "lower"));
-            agrees(grid.mean() + half, number(&case, "upper"));
-            let t = (grid.mean() - number(&case, "margin")) / (sd / root);
-            agrees(t_upper_tail(t, degrees), number(&case, "p"));
-            let scale = Scale { resolution: 0.0, lowest: -10.0, highest: 10.0, level: 0.9 };
-            let estimate = estimate(&grid, scale, &mut Draws::new(RESAMPLES));
-            assert!(
-                estimate.lower <= number(&case, "lower") + 1e-12
-                    && estimate.upper >= number(&case, "upper") - 1e-12
-            );
-        }
+        agrees(spread.error().expect("several values"), number(&case, "error"));
+        agrees(spread.degrees(), number(&case, "degrees"));
+        let scale = Scale { lowest: -10.0, highest: 10.0, level: 0.9 };
+        let estimate = estimate(Unit::Training, &grid, scale);
+        agrees(estimate.lower, number(&case, "lower"));
+        agrees(estimate.upper, number(&case, "upper"));
+        agrees(p_above(grid.mean(), spread, number(&case, "margin")), number(&case, "p"));
     }
 }
 
@@ -100,13 +88,6 @@ fn holm_agrees_with_statsmodels() {
         {
             agrees(ours, theirs);
         }
-    }
-}
-
-#[test]
-fn quantiles_agree_with_numpy() {
-    for case in reference("quantile") {
-        agrees(quantile(&numbers(&case["sorted"]), number(&case, "share")), number(&case, "value"));
     }
 }
 
@@ -125,11 +106,8 @@ fn the_noncentral_t_agrees_with_scipy() {
 #[test]
 fn the_detectable_effect_agrees_with_scipy() {
     for case in reference("detectable") {
-        let seeds = case["seeds"].as_u64().expect("a count") as usize;
-        agrees(
-            detectable(seeds, number(&case, "alpha")).expect("two seeds or more"),
-            number(&case, "noncentrality"),
-        );
+        let degrees = number(&case, "seeds") - 1.0;
+        agrees(detectable(degrees, number(&case, "alpha")), number(&case, "noncentrality"));
     }
 }
 
@@ -138,22 +116,5 @@ fn the_exact_test_of_a_share_agrees_with_scipy() {
     for case in reference("share") {
         let count = |name: &str| case[name].as_u64().expect("a count") as usize;
         agrees(share_p(count("shifted"), count("trainings"), 0.25), number(&case, "p"));
-    }
-}
-
-/// The share of 2,000 resamples below a quantile has a standard error of 0.5 percentage points. The
-/// tolerance is three of them.
-#[test]
-fn the_bootstrap_agrees_with_the_enumeration_of_all_resamples() {
-    for case in reference("bootstrap") {
-        let grid = grid(&case["rows"]);
-        let (lower, upper) = percentile_interval(
-            &grid,
-            &resamples(grid.seeds.len(), grid.families.len(), RESAMPLES),
-            0.9,
-        );
-        let exact = |share: &str| number(&case["quantiles"], share);
-        assert!(exact("0.035") <= lower && lower <= exact("0.065"), "{lower}");
-        assert!(exact("0.935") <= upper && upper <= exact("0.965"), "{upper}");
     }
 }
