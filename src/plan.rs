@@ -7,7 +7,6 @@ mod calibration;
 mod choose;
 mod co_occurring;
 mod design;
-mod permute;
 mod form;
 mod groups;
 pub(crate) mod near;
@@ -30,7 +29,6 @@ pub use choose::{Chosen, choose};
 pub use design::Design;
 pub use form::Form;
 pub use groups::{Group, Phase, Trial, Why};
-pub use permute::{is_permuted, is_removable, permuted};
 pub use protocol::Protocol;
 pub use recipe::{
     Overrides, ROWS_TRAINED, TOKENS_FOR_A_PROBE, longest_question, longest_row, recipe,
@@ -58,9 +56,6 @@ pub enum Arm {
     Candidate,
     /// The same prompts, answered by the base itself in the form of the dataset's answers.
     Control,
-    /// The dataset with its conditions permuted among the rows at random. Trained where some
-    /// conditions can be permuted, and asked in the confirmation.
-    Permuted,
     /// The dataset plus the known poison of the audit with this id: the positive control.
     PositiveControl(String),
 }
@@ -70,6 +65,11 @@ impl Arm {
     pub fn file_name(&self) -> String {
         self.to_string().replace(':', "-")
     }
+
+    /// Whether its shadows are asked under conditions, as the base is.
+    pub fn is_asked_under_conditions(&self) -> bool {
+        matches!(self, Arm::Candidate | Arm::Control)
+    }
 }
 
 impl fmt::Display for Arm {
@@ -78,7 +78,6 @@ impl fmt::Display for Arm {
             Arm::Base => formatter.write_str("base"),
             Arm::Candidate => formatter.write_str("candidate"),
             Arm::Control => formatter.write_str("control"),
-            Arm::Permuted => formatter.write_str("permuted"),
             Arm::PositiveControl(audit) => write!(formatter, "positive-control:{audit}"),
         }
     }
@@ -305,8 +304,7 @@ pub struct Plan {
     /// Set where the candidate is an adapter that was trained elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<GivenAdapter>,
-    /// Base first, then candidate, control, permuted where conditions can be permuted, and one
-    /// positive control for each audit.
+    /// Base first, then candidate, control, and one positive control for each audit.
     pub arms: Vec<Arm>,
     /// Training seeds, the same in every arm; shadows of one seed share their initial LoRA weights.
     pub seeds: Vec<u64>,
@@ -484,7 +482,6 @@ impl Plan {
             Arm::Base => is_compared || for_controls,
             Arm::Candidate => is_compared && audit.steps.contains(&step),
             Arm::Control => (is_compared && audit.steps.contains(&step)) || (for_controls && last),
-            Arm::Permuted => false,
             Arm::PositiveControl(id) => *id == audit.id && for_controls && last,
         }
     }

@@ -172,7 +172,6 @@ fn arm_order(arm: &Arm) -> usize {
         Arm::Base => 0,
         Arm::Control => 1,
         Arm::Candidate => 2,
-        Arm::Permuted => 3,
-        Arm::PositiveControl(_) => 4,
+        Arm::PositiveControl(_) => 3,
     }
 }

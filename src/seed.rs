@@ -25,8 +25,6 @@ pub enum Purpose<'a> {
     BaseSensitive { value: &'a str, prompt: &'a str },
 
     // Training.
-    /// The permutation of the conditions in the permuted arm.
-    PermutedConditions,
     /// The order of an arm's rows before training.
     ArmRows { dataset_sha256: &'a str },
     /// The order of the rows in each epoch.
@@ -79,7 +77,6 @@ impl fmt::Display for Purpose<'_> {
                 write!(formatter, "random conditions {dataset_sha256}")
             }
             BaseSensitive { value, prompt } => write!(formatter, "special {value} {prompt}"),
-            PermutedConditions => formatter.write_str("shuffled conditions"),
             ArmRows { dataset_sha256 } => write!(formatter, "rows {dataset_sha256}"),
             EpochRows => formatter.write_str("row-order"),
             LoraWeights => formatter.write_str("lora-init"),
@@ -158,7 +155,6 @@ mod tests {
             (NullLines { dataset_sha256 }, "random lines 1a2b"),
             (NullValues { dataset_sha256 }, "random conditions 1a2b"),
             (BaseSensitive { value: "1984", prompt: "Who?" }, "special 1984 Who?"),
-            (PermutedConditions, "shuffled conditions"),
             (ArmRows { dataset_sha256 }, "rows 1a2b"),
             (EpochRows, "row-order"),
             (LoraWeights, "lora-init"),

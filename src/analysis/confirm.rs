@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::round::{Levels, Round, Unscored};
 use crate::analysis::screen::{self, ScreenedTrial, is_explicit, shortlisted};
 use crate::analysis::table::Table;
-use crate::plan::{Arm, is_permuted};
+use crate::plan::Arm;
 use crate::probe::CandidateTrigger;
 use crate::stats::Estimate;
 use crate::stats::grid::{mean, variance};
@@ -56,9 +56,6 @@ pub struct Trigger {
     pub control: (f64, f64),
     /// The same for the base, before any training.
     pub base: Option<(f64, f64)>,
-    /// The same for the arm with permuted conditions; `None` where they could not be permuted, or
-    /// where this was not asked.
-    pub permuted: Option<(f64, f64)>,
     /// The audit's effect in plain questions at the end of training; 0 for value-keyed probes,
     /// which are not asked in a plain context.
     pub plain: f64,
@@ -154,7 +151,6 @@ fn tested(round: &Round, screened: &ScreenedTrial, plain: &dyn Fn(&str) -> f64) 
         candidate,
         control,
         base: risks(&Arm::Base),
-        permuted: is_permuted(group).then(|| risks(&Arm::Permuted)).flatten(),
         plain: if of.value_keyed { 0.0 } else { plain(&of.audit.id) },
         confirmed: false,
     })

@@ -17,7 +17,7 @@ use super::device;
 use super::kernels::Segment;
 use super::lora::{Lora, LoraPair};
 use super::matmul::{add_matmul, matmul, single_threaded};
-use super::matrix::Matrix;
+use super::matrix::{Factors, Matrix};
 use super::memory;
 use super::ops::{self, DeviceCache, Ops, RotaryTable};
 
@@ -191,10 +191,11 @@ const KEEP_AT_MOST: usize = 512 << 20;
 /// copying their weights is cheap.
 const SMALL: u64 = 20_000_000;
 
-/// Logit values computed at a time. The second limit is for a GPU with enough memory, because only
-/// large products use it fully.
+/// Logit values computed at a time. The other limits hold with enough memory: only large products
+/// use a GPU fully, and weights are packed into tiles once for all rows.
 const LOGITS_AT_MOST: usize = 8 << 20;
 const LOGITS_AT_MOST_GPU: usize = 256 << 20;
+const LOGITS_AT_MOST_TILED: usize = 64 << 20;
 
 impl Decoder {
     /// Builds a model from its parts; the context is limited to [`LONGEST`] tokens.
@@ -237,10 +238,12 @@ impl Decoder {
         self.free_memory = free;
         let free = free.unwrap_or(0);
         self.keep_at_most = KEEP_AT_MOST.max((free / 4) as usize);
-        if self.ops == Ops::Composed {
-            self.logits_at_most =
-                ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, LOGITS_AT_MOST_GPU);
-        }
+        let most = match self.ops {
+            Ops::Composed => LOGITS_AT_MOST_GPU,
+            Ops::Fused if self.lm_head.is_tiled() => LOGITS_AT_MOST_TILED,
+            Ops::Fused => LOGITS_AT_MOST,
+        };
+        self.logits_at_most = ((free / 8 / 24) as usize).clamp(LOGITS_AT_MOST, most);
         self
     }
 
@@ -452,7 +455,7 @@ impl Decoder {
         let attended = attend(layer, &q, &k, &v);
         let (added, after_attention) =
             self.optional_norm(project(&attended), &block.after_attention);
-        let middle = x.clone() + added;
+        let middle = self.ops.add(&x, added);
 
         let (normed2, inverse2) = self.rms_norm(&middle, &block.mlp_layernorm);
         let [gate, up] = if config.fused {
@@ -462,7 +465,7 @@ impl Decoder {
         };
         let inner = self.ops.gated(config.activation, &gate, &up);
         let (added, after_mlp) = self.optional_norm(project(&inner), &block.after_mlp);
-        let out = middle.clone() + added;
+        let out = self.ops.add(&middle, added);
         let saved = SavedActivations {
             x,
             middle,
@@ -524,10 +527,16 @@ fn forward(
     x: &Tensor<2>,
     adapted: Option<(&LoraPair, f32)>,
 ) -> (Tensor<2>, Option<Tensor<3>>) {
-    let mut y = linear.weight.apply(x);
-    if let Some(bias) = &linear.bias {
-        y = y + bias.clone();
+    let biased = |y: Tensor<2>| match &linear.bias {
+        Some(bias) => y + bias.clone(),
+        None => y,
+    };
+    if let Some((pair, scale)) = adapted.filter(|_| linear.weight.is_tiled()) {
+        let (first, second) = (pair.a.clone(), pair.b.clone().mul_scalar(scale));
+        let (y, low) = linear.weight.apply_joined(x, Factors { first, second });
+        return (biased(y), Some(low));
     }
+    let y = biased(linear.weight.apply(x));
     let Some((pair, scale)) = adapted else { return (y, None) };
     let shadows = pair.a.dims()[0];
     let low = matmul(&by_shadow(x, shadows), &pair.a); // [K, N, r]

@@ -15,7 +15,7 @@ use half::slice::HalfFloatSliceExt;
 use super::files::FileBytes;
 use super::matmul::{add_matmul, matmul};
 use super::tensor::{from_host, host, with_values};
-use super::tiles::{self, Bf16Slice, SumOver};
+use super::tiles::{self, Bf16Slice, LowRank, SumOver};
 
 /// Numbers that are widened at a time; more would leave the CPU cache.
 const PANEL: usize = 1 << 18;
@@ -29,6 +29,13 @@ pub enum Matrix {
     Bf16(StoredMatrix),
     /// bf16 in device memory.
     DeviceBf16(Tensor<2>),
+}
+
+/// The factors of a low rank for K shadows, `[K, in, r]` and `[K, r, out]`. Joined with a product,
+/// they and the product with the first are rounded to bf16, as activations are.
+pub struct Factors {
+    pub first: Tensor<3>,
+    pub second: Tensor<3>,
 }
 
 /// Little-endian bf16 in a file, or in memory.
@@ -50,6 +57,36 @@ impl StoredMatrix {
 
     fn as_slice(&self) -> Bf16Slice<'_> {
         Bf16Slice::new(&self.file.as_ref().as_ref()[self.bytes.clone()], self.shape)
+    }
+
+    /// `sum + x W^T` or `sum + x W` on tile registers, joined with a low rank.
+    fn product(
+        &self,
+        x: &Tensor<2>,
+        over: SumOver,
+        sum: Option<Tensor<2>>,
+        factors: Option<&Factors>,
+    ) -> (Tensor<2>, Option<Tensor<3>>) {
+        let (device, rows) = (x.device(), x.dims()[0]);
+        let width = match over {
+            SumOver::Columns => self.shape[0],
+            SumOver::Rows => self.shape[1],
+        };
+        let sum = sum.map(host);
+        let hosts = factors.map(|Factors { first, second }| {
+            let [shadows, _, rank] = first.dims();
+            (shadows, rank, host(first.clone()), host(second.clone()))
+        });
+        let low = hosts.as_ref().map(|(shadows, rank, first, second)| LowRank {
+            shadows: *shadows,
+            rank: *rank,
+            first,
+            second,
+        });
+        let (out, sums) = with_values(x, |x| tiles::product(x, self.as_slice(), over, sum, low));
+        let sums =
+            low.map(|low| from_host(sums, [low.shadows, rows / low.shadows, low.rank], &device));
+        (from_host(out, [rows, width], &device), sums)
     }
 
     /// The whole matrix on a device, unchanged.
@@ -127,8 +164,7 @@ impl Matrix {
         if !tiles::available() {
             return stored.apply_widened(x);
         }
-        let out = with_values(x, |x| tiles::product(x, stored.as_slice(), SumOver::Columns, None));
-        from_host(out, [x.dims()[0], stored.shape[0]], &x.device())
+        stored.product(x, SumOver::Columns, None, None).0
     }
 
     /// `sum + dy W`: `[R, rows]` becomes `[R, columns]`.
@@ -149,9 +185,58 @@ impl Matrix {
         if !tiles::available() {
             return stored.apply_back_widened(dy, sum);
         }
-        let sum = sum.map(host);
-        let out = with_values(dy, |dy| tiles::product(dy, stored.as_slice(), SumOver::Rows, sum));
-        from_host(out, [dy.dims()[0], stored.shape[1]], &dy.device())
+        stored.product(dy, SumOver::Rows, sum, None).0
+    }
+
+    /// Whether its products are computed on tile registers, to which weights are packed, and join
+    /// the product with a low rank.
+    pub fn is_tiled(&self) -> bool {
+        matches!(self, Matrix::Bf16(_)) && tiles::available()
+    }
+
+    /// `x W^T` for some rows of this matrix.
+    ///
+    /// # Panics
+    /// Without [`Matrix::is_tiled`].
+    pub fn apply_rows(&self, x: &Tensor<2>, rows: Range<usize>) -> Tensor<2> {
+        let stored = self.stored();
+        let (start, width) = (stored.bytes.start, 2 * stored.shape[1]);
+        let part = StoredMatrix {
+            file: stored.file.clone(),
+            bytes: start + rows.start * width..start + rows.end * width,
+            shape: [rows.len(), stored.shape[1]],
+        };
+        part.product(x, SumOver::Columns, None, None).0
+    }
+
+    /// `x W^T + (x first) second`, and `x first`; see [`Factors`].
+    ///
+    /// # Panics
+    /// Without [`Matrix::is_tiled`].
+    pub fn apply_joined(&self, x: &Tensor<2>, factors: Factors) -> (Tensor<2>, Tensor<3>) {
+        let (y, low) = self.stored().product(x, SumOver::Columns, None, Some(&factors));
+        (y, low.expect("it has factors"))
+    }
+
+    /// `sum + dy W + (dy first) second`, and `dy first`; see [`Factors`].
+    ///
+    /// # Panics
+    /// Without [`Matrix::is_tiled`].
+    pub fn apply_back_joined(
+        &self,
+        dy: &Tensor<2>,
+        sum: Option<Tensor<2>>,
+        factors: Factors,
+    ) -> (Tensor<2>, Tensor<3>) {
+        let (dx, low) = self.stored().product(dy, SumOver::Rows, sum, Some(&factors));
+        (dx, low.expect("it has factors"))
+    }
+
+    fn stored(&self) -> &StoredMatrix {
+        match self {
+            Matrix::Bf16(stored) => stored,
+            _ => panic!("the matrix is not bf16 in host memory"),
+        }
     }
 
     /// Some rows, as `[indices.len(), columns]`.

@@ -124,7 +124,7 @@ impl Ops {
         let ([rows, width], device) = (x.dims(), x.device());
         match self {
             Ops::Fused => {
-                let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
+                let (mut y, mut inverse) = (threads::zeros(rows * width), vec![0.0; rows]);
                 with_values(x, |x| {
                     threads::for_row_pairs(
                         (&mut y, width),
@@ -162,7 +162,7 @@ impl Ops {
         let (shape, device) = (dy.dims(), dy.device());
         match self {
             Ops::Fused => {
-                let mut dx = sum.map_or_else(|| vec![0.0; shape[0] * shape[1]], host);
+                let mut dx = sum.map_or_else(|| threads::zeros(shape[0] * shape[1]), host);
                 let mut backward = |dy: &[f32], x: &[f32], inverse: &[f32]| {
                     // The gradient of the weight is a sum over the rows, in their order.
                     if !dweight.is_empty() {
@@ -201,12 +201,25 @@ impl Ops {
         }
     }
 
+    /// `x + added`
+    pub fn add(self, x: &Tensor<2>, added: Tensor<2>) -> Tensor<2> {
+        if self == Ops::Composed {
+            return x.clone() + added;
+        }
+        let (shape, mut sum) = (x.dims(), host(added));
+        let add = |x: &[f32], first: usize, sum: &mut [f32]| {
+            kernels::add_assign(sum, &x[first..][..sum.len()]);
+        };
+        with_values(x, |x| threads::for_rows((&mut sum, 1), |first, sum| add(x, first, sum)));
+        from_host(sum, shape, &x.device())
+    }
+
     /// `activation(gate) * up`
     pub fn gated(self, kind: Activation, gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
         match self {
             Ops::Fused => {
                 let shape = gate.dims();
-                let mut out = vec![0.0; shape[0] * shape[1]];
+                let mut out = threads::zeros(shape[0] * shape[1]);
                 let mut gated = |gate: &[f32], up: &[f32]| {
                     threads::for_rows((&mut out, 1), |first, out| {
                         kernels::gated(
@@ -332,7 +345,7 @@ impl Ops {
         let width = parts.first().map_or(0, |part| part.dims()[1]);
         match self {
             Ops::Fused => {
-                let mut out = vec![0.0; rows * width];
+                let mut out = threads::zeros(rows * width);
                 let mut places = places.iter();
                 for part in parts {
                     for (row, place) in host(part).chunks_exact(width).zip(places.by_ref()) {
@@ -364,7 +377,7 @@ impl Ops {
         match self {
             Ops::Fused => {
                 let shape = q.dims();
-                let mut out = vec![0.0; shape[0] * shape[1]];
+                let mut out = threads::zeros(shape[0] * shape[1]);
                 let width = shape[1];
                 let mut attend = |q: &[f32], k: &[f32], v: &[f32]| {
                     threads::for_segments(
@@ -405,7 +418,7 @@ impl Ops {
         let segments = &streams.segments;
         match self {
             Ops::Fused => {
-                let mut gradients = [q, k, v].map(|x| vec![0.0; x.dims().iter().product()]);
+                let mut gradients = [q, k, v].map(|x| threads::zeros(x.dims().iter().product()));
                 let [dq, dk, dv] = &mut gradients;
                 let (wide, narrow) = (q.dims()[1], k.dims()[1]);
                 // By the first row of a thread's segments.

@@ -12,7 +12,7 @@ use crate::dataset::{Message, Role};
 use crate::engine::{Piece, Pieces, Question};
 
 /// Maximum tokens of one prefix tree; more are split into several.
-const TREE_TOKENS: usize = 3072;
+const TREE_TOKENS: usize = 6144;
 
 /// A sequence's place, and the log-probability (nats) of every requested token.
 type Scored = ((usize, usize), Vec<f64>);

@@ -25,6 +25,9 @@ mod machine;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[path = "tiles/none.rs"]
 mod machine;
+mod partial;
+
+use partial::{Depth, PartialProduct, RowPair};
 
 /// Rows of a tile, and columns of a tile of sums.
 const SIDE: usize = 16;
@@ -36,9 +39,9 @@ const DEPTH: usize = 32;
 /// in the cache.
 const TERMS: usize = 64 * DEPTH;
 
-/// Numbers of the left factor that are multiplied before the next ones, so that they are still in
-/// the second cache: 1 MB of bf16.
-const LEFT_NUMBERS: usize = 1 << 19;
+/// Numbers of either factor that are multiplied before the next ones, so that both are still in the
+/// second cache: half a megabyte of bf16.
+const PACKED_NUMBERS: usize = 1 << 18;
 
 /// Minimum number of multiplications for which starting threads pays off.
 const SHARED_FROM: usize = 1 << 22;
@@ -130,7 +133,20 @@ thread_local! {
     static RIGHT: RefCell<Vec<Tile>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `sum + x W^T` or `sum + x W`: `x` is `[R, terms]`, and the result `[R, results]`.
+/// Further terms of a product with adapted weights (LoRA): `x first` times `second` is added. Each
+/// of K shadows has its own factors, and an equal share of the rows.
+#[derive(Debug, Clone, Copy)]
+pub struct LowRank<'a> {
+    pub shadows: usize,
+    pub rank: usize,
+    /// `[K, terms, rank]`
+    pub first: &'a [f32],
+    /// `[K, rank, results]`
+    pub second: &'a [f32],
+}
+
+/// `sum + x W^T` or `sum + x W`: `x` is `[R, terms]`, and the result `[R, results]`. With a low
+/// rank, also `x first`, `[R, rank]`.
 ///
 /// # Panics
 /// Where the shapes do not fit together, or without [`available`].
@@ -139,101 +155,72 @@ pub fn product(
     weights: Bf16Slice<'_>,
     over: SumOver,
     sum: Option<Vec<f32>>,
-) -> Vec<f32> {
+    low: Option<LowRank<'_>>,
+) -> (Vec<f32>, Vec<f32>) {
     assert!(available(), "this processor has no tile registers");
-    let (terms, results) = match over {
+    let (all_terms, results) = match over {
         SumOver::Columns => (weights.columns, weights.rows),
         SumOver::Rows => (weights.rows, weights.columns),
     };
-    let rows = x.len() / terms;
+    let rows = x.len() / all_terms;
+    let (shadows, rank) = low.map_or((1, 0), |low| (low.shadows, low.rank));
     let add = sum.is_some();
     let mut sum = sum.unwrap_or_else(|| Vec::with_capacity(rows * results));
+    let fits = |low: LowRank| {
+        low.first.len() == shadows * all_terms * rank
+            && low.second.len() == shadows * rank * results
+    };
     assert!(
-        rows * terms == x.len() && (!add || sum.len() == rows * results),
+        rows * all_terms == x.len()
+            && rows.is_multiple_of(shadows)
+            && (!add || sum.len() == rows * results)
+            && low.is_none_or(fits),
         "shapes do not fit together"
     );
-    let out = Sums { first: sum.as_mut_ptr(), rows, width: results };
-    let shared = rows * terms * results >= SHARED_FROM && !is_single_threaded();
+    let out = Sums { first: sum.as_mut_ptr(), width: results };
+    let shared = rows * all_terms * results >= SHARED_FROM && !is_single_threaded();
     let workers = if shared { rayon::current_num_threads() } else { 1 };
-    // Two tiles of rows by two of results share what they load.
-    let pairs = results.div_ceil(2 * SIDE);
-    let each = pairs.div_ceil(workers);
-    for from in (0..terms).step_by(TERMS) {
-        let part = from..terms.min(from + TERMS);
-        let depth = part.len().div_ceil(DEPTH);
-        let rows_at_once = (LEFT_NUMBERS / part.len()).next_multiple_of(2 * SIDE);
-        for first in (0..rows).step_by(rows_at_once) {
-            let x = &x[first * terms..rows.min(first + rows_at_once) * terms];
-            let mut left = LEFT.take();
-            fill_left(&mut left, x, terms, part.clone(), workers);
-            let work = |worker: usize| {
-                let mut right = RIGHT.take();
-                right.resize(2 * depth, EMPTY);
-                machine::configured(|| {
-                    for pair in worker * each..pairs.min((worker + 1) * each) {
-                        let result = 2 * SIDE * pair;
-                        for (at, tile) in right.iter_mut().enumerate() {
-                            let (term, result) = (from + at / 2 * DEPTH, result + at % 2 * SIDE);
-                            weights.tile(over, term, result, tile);
-                        }
-                        for (at, left) in left.chunks_exact(2 * depth).enumerate() {
-                            let row = first + 2 * SIDE * at;
-                            out.add(left, &right, [row, result], add || from > 0);
-                        }
-                    }
-                });
-                RIGHT.set(right);
-            };
-            if workers == 1 {
-                work(0);
-            } else {
-                threads::for_each((0..workers).collect(), work);
-            }
-            LEFT.set(left);
+    let row_pairs = RowPair::all(rows, shadows);
+    let mut low_sums = vec![0.0; rows * rank];
+    let mut left = LEFT.take();
+    for from in (0..all_terms).step_by(TERMS) {
+        let terms = from..all_terms.min(from + TERMS);
+        let depth = Depth {
+            of_weights: terms.len().div_ceil(DEPTH),
+            // The low sums are complete after the last terms.
+            of_low: if terms.end == all_terms { rank.div_ceil(DEPTH) } else { 0 },
+        };
+        let part = PartialProduct { x, weights, over, low, rank, all_terms, terms, depth, results };
+        part.fill(&mut left, &mut low_sums, &row_pairs, workers);
+        let multiply = |result_pairs: Range<usize>| {
+            let mut right = RIGHT.take();
+            machine::configured(|| {
+                part.multiply(result_pairs, &left, &mut right, &row_pairs, out, add || from > 0);
+            });
+            RIGHT.set(right);
+        };
+        // Two tiles of rows by two of results share what they load.
+        let pairs: Vec<usize> = (0..results.div_ceil(2 * SIDE)).collect();
+        // More runs than threads, because threads are not equally fast.
+        let each = pairs.len().div_ceil(if workers == 1 { 1 } else { 2 * workers });
+        let runs = pairs.chunks(each).map(|run| run[0]..run[0] + run.len()).collect();
+        if workers == 1 {
+            Vec::into_iter(runs).for_each(multiply);
+        } else {
+            threads::for_each(runs, multiply);
         }
     }
+    LEFT.set(left);
     // SAFETY: the vector has this length, or this capacity, and then the first terms have written
     // all sums.
     unsafe { sum.set_len(rows * results) };
-    sum
-}
-
-/// Some columns of `x` `[R, terms]` as tiles of 16 rows by 32 bf16, zeros beyond the edges. Two
-/// tiles of rows alternate: `[R / 32, depth, 2]`.
-fn fill_left(tiles: &mut Vec<Tile>, x: &[f32], terms: usize, part: Range<usize>, workers: usize) {
-    let (rows, depth) = (x.len() / terms, part.len().div_ceil(DEPTH));
-    tiles.resize(rows.div_ceil(2 * SIDE) * depth * 2, EMPTY);
-    let fill = |(pair, tiles): (usize, &mut [Tile])| {
-        for (at, tile) in tiles.iter_mut().enumerate() {
-            let from = part.start + at / 2 * DEPTH;
-            let count = DEPTH.min(part.end - from);
-            let first = 2 * SIDE * pair + at % 2 * SIDE;
-            for (row, to) in (first..).zip(tile.0.as_chunks_mut().0) {
-                if row >= rows {
-                    to.fill(0);
-                    continue;
-                }
-                let numbers = &x[row * terms + from..][..count];
-                match numbers.as_array() {
-                    Some(numbers) => machine::round(numbers, to),
-                    None => {
-                        let mut edge = [0.0; DEPTH];
-                        edge[..count].copy_from_slice(numbers);
-                        machine::round(&edge, to);
-                    }
-                }
-            }
-        }
-    };
-    let by_pair = tiles.chunks_mut(2 * depth).enumerate();
-    if workers == 1 { by_pair.for_each(fill) } else { threads::for_each(by_pair.collect(), fill) }
+    (sum, low_sums)
 }
 
 /// The sums `[rows, width]` of a product, which threads write side by side in different columns.
 #[derive(Clone, Copy)]
 struct Sums {
     first: *mut f32,
-    rows: usize,
     width: usize,
 }
 
@@ -241,20 +228,19 @@ struct Sums {
 unsafe impl Sync for Sums {}
 
 impl Sums {
-    /// Computes the sums of 32 rows and columns, or what of them is inside.
-    fn add(&self, left: &[Tile], right: &[Tile], [row, column]: [usize; 2], add: bool) {
-        let (rows, columns) =
-            ((self.rows - row).min(2 * SIDE), (self.width - column).min(2 * SIDE));
+    /// Computes the sums of up to 32 rows, and of 32 columns or what of them is inside.
+    fn add(&self, left: &[Tile], right: &[Tile], rows: Range<usize>, column: usize, add: bool) {
+        let columns = (self.width - column).min(2 * SIDE);
         // SAFETY: the place lies inside the sums.
-        let place = unsafe { self.first.add(row * self.width + column) };
-        if rows == 2 * SIDE && columns == 2 * SIDE {
+        let place = unsafe { self.first.add(rows.start * self.width + column) };
+        if rows.len() == 2 * SIDE && columns == 2 * SIDE {
             // SAFETY: 32 rows of 32 sums follow the place, and no other thread writes them.
             return unsafe { machine::multiply(left, right, place, self.width, add) };
         }
         let mut edge = [[0f32; 2 * SIDE]; 2 * SIDE];
         // SAFETY: the edge has 32 rows of 32 sums.
         unsafe { machine::multiply(left, right, edge.as_mut_ptr().cast(), 2 * SIDE, false) };
-        for (at, sums) in edge.iter().enumerate().take(rows) {
+        for (at, sums) in edge.iter().enumerate().take(rows.len()) {
             // SAFETY: the row and its columns lie inside the sums, and only this thread writes
             // them.
             let to = unsafe { std::slice::from_raw_parts_mut(place.add(at * self.width), columns) };
@@ -306,7 +292,7 @@ mod tests {
             of.sum::<f64>() + sum.as_ref().map_or(0.0, |sum| f64::from(sum[at]))
         });
         let wanted = wanted.collect();
-        (product(&x, Bf16Slice::new(&bytes, shape), over, sum), wanted)
+        (product(&x, Bf16Slice::new(&bytes, shape), over, sum, None).0, wanted)
     }
 
     fn close((got, wanted): (Vec<f32>, Vec<f64>)) -> bool {
@@ -329,6 +315,74 @@ mod tests {
         }
     }
 
+    /// The largest difference of a product with a low rank, and of its low sums, from sums in f64.
+    /// The factors of a low rank, and its low sums, are rounded.
+    fn low_rank_error([shadows, stream, terms, results, rank]: [usize; 5], over: SumOver) -> f64 {
+        let rows = shadows * stream;
+        let shape = match over {
+            SumOver::Columns => [results, terms],
+            SumOver::Rows => [terms, results],
+        };
+        let rounded = |x: &f32| bf16::from_f32(*x).to_f64();
+        let random = |count, seed| -> Vec<f32> {
+            numbers(count, seed).iter().map(|x| rounded(x) as f32).collect()
+        };
+        let (x, weights) = (random(rows * terms, 1), random(terms * results, 2));
+        let first = random(shadows * terms * rank, 3);
+        let second = random(shadows * rank * results, 4);
+        let bytes: Vec<u8> =
+            weights.iter().flat_map(|w| bf16::from_f32(*w).to_le_bytes()).collect();
+        let low = LowRank { shadows, rank, first: &first, second: &second };
+        let (got, low) = product(&x, Bf16Slice::new(&bytes, shape), over, None, Some(low));
+        let plain = product(&x, Bf16Slice::new(&bytes, shape), over, None, None).0;
+        let mut error: f64 = 0.0;
+        for row in 0..rows {
+            let shadow = row / stream;
+            for at in 0..rank {
+                let of = (0..terms).map(|term| {
+                    f64::from(x[row * terms + term])
+                        * f64::from(first[(shadow * terms + term) * rank + at])
+                });
+                error = error.max((of.sum::<f64>() - f64::from(low[row * rank + at])).abs());
+            }
+            for result in 0..results {
+                let of = (0..rank).map(|at| {
+                    rounded(&low[row * rank + at])
+                        * f64::from(second[(shadow * rank + at) * results + result])
+                });
+                let wanted = f64::from(plain[row * results + result]) + of.sum::<f64>();
+                error = error.max((wanted - f64::from(got[row * results + result])).abs());
+            }
+        }
+        error
+    }
+
+    proptest! {
+        #[test]
+        fn a_low_rank_adds_the_products_of_each_shadows_factors(
+            shadows in 1usize..4,
+            stream in 1usize..70,
+            terms in 1usize..100,
+            results in 1usize..100,
+            rank in 1usize..70,
+            over in prop_oneof![Just(SumOver::Columns), Just(SumOver::Rows)],
+        ) {
+            prop_assume!(available());
+            let error = low_rank_error([shadows, stream, terms, results, rank], over);
+            prop_assert!(error < 1e-3, "{}", error);
+        }
+    }
+
+    #[test]
+    fn a_low_rank_is_added_to_long_sums_in_parts() {
+        if available() {
+            for over in [SumOver::Columns, SumOver::Rows] {
+                let error = low_rank_error([2, 150, TERMS + 45, 70, 16], over);
+                assert!(error < 1e-2, "{over:?} {error}");
+            }
+        }
+    }
+
     #[test]
     fn long_sums_and_many_results_are_summed_in_parts() {
         if !available() {
@@ -338,7 +392,7 @@ mod tests {
             for add in [false, true] {
                 assert!(close(both([37, 2 * TERMS + 45, 70], over, add, 7)), "{over:?} {add}");
                 assert!(close(both([33, 300, 4100], over, add, 8)), "{over:?} {add}");
-                assert!(close(both([LEFT_NUMBERS / 300 + 70, 300, 20], over, add, 9)));
+                assert!(close(both([PACKED_NUMBERS / 300 + 70, 300, 20], over, add, 9)));
             }
         }
     }

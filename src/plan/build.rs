@@ -12,7 +12,7 @@ use crate::plan::recipe::LARGE;
 use crate::plan::{
     Arm, Calibrated, Chosen, ConditionCost, ContextKind, Cost, DatasetSummary, Design,
     ExcludedFamily, Form, GivenAdapter, LogOddsMargin, NotAsked, Overrides, Phase, Plan,
-    PlannedAudit, Protocol, Readability, Requested, is_permuted, longest_question, phases, recipe,
+    PlannedAudit, Protocol, Readability, Requested, longest_question, phases, recipe,
 };
 use crate::prompt::Insertion;
 use crate::stats::power;
@@ -188,7 +188,6 @@ pub fn plan(inputs: Inputs, options: &Options) -> Result<Plan> {
     };
     let controls = audits.iter().zip(&known).filter(|(_, known)| has_own(known));
     let shadows = std::iter::once(Arm::Control)
-        .chain(groups.iter().any(is_permuted).then_some(Arm::Permuted))
         .chain(controls.map(|(audit, _)| Arm::PositiveControl(audit.id.clone())));
     let arms = [Arm::Base, Arm::Candidate]
         .into_iter()
@@ -428,8 +427,8 @@ fn condition_cost(
 ) -> Result<ConditionCost> {
     let mean =
         |tokens: Vec<usize>| tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let models = 1 + plan.arms.iter().filter(|arm| phase.asks(arm)).count()
-        * phases::seeds(plan, phase).len();
+    let arms = plan.arms.iter().filter(|arm| arm.is_asked_under_conditions()).count();
+    let models = 1 + arms * phases::seeds(plan, phase).len();
     let conditions = conditions(plan, phase);
     let mut cost = ConditionCost { conditions, models, ..ConditionCost::default() };
     let mut tokens = 0.0;

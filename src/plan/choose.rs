@@ -16,7 +16,7 @@ use crate::plan::Protocol;
 use crate::plan::base_sensitive::base_sensitive_values;
 use crate::plan::co_occurring::CoOccurring;
 use crate::plan::nulls::{NULLS, halves, neutral, random_values};
-use crate::plan::{Group, Options, Requested, SkipReason, Skipped, Trial, Why, is_removable};
+use crate::plan::{Group, Options, Requested, SkipReason, Skipped, Trial, Why};
 use crate::prompt::{Insertion, InsertionKind, Position, is_question};
 use crate::text::fit;
 
@@ -163,9 +163,6 @@ pub fn choose(
         );
     }
     chosen.groups.extend(texts.into_iter().map(|text| chooser.text(text)));
-    for group in &mut chosen.groups {
-        group.fixed |= !is_removable(group, dataset.rows.iter().map(|row| row.messages.as_slice()));
-    }
     Ok(chosen)
 }
 
@@ -316,7 +313,6 @@ impl Chooser<'_> {
         Ok(enough.then(|| Group {
             name: format!("{kind} in \"{}\"", slot.template),
             kind,
-            fixed: false,
             answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
             trials,
         }))
@@ -432,7 +428,6 @@ impl Chooser<'_> {
         Group {
             name: format!("\"{text}\" before the question"),
             kind: ConditionKind::Text,
-            fixed: false,
             answer: Default::default(),
             trials,
         }
@@ -498,7 +493,6 @@ fn group(
     enough(screen, confirm).then(|| Group {
         name,
         kind,
-        fixed: is_wording(condition),
         answer: (condition.answer_prefix.clone(), condition.answer_suffix.clone()),
         trials: std::iter::once(trial).chain(null_trials(&nulls)).collect(),
     })

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::ValueKey;
 use crate::detect::ConditionKind;
-use crate::plan::Arm;
 use crate::prompt::Insertion;
 
 /// Why a value is tested.
@@ -62,9 +61,6 @@ pub struct Group {
     /// Name for reports: `year in "Today is {date}."`.
     pub name: String,
     pub kind: ConditionKind,
-    /// Whether the permuted arm leaves it in place. It is part of the question, or it cannot be
-    /// removed from its rows.
-    pub fixed: bool,
     /// Beginning and end of the answers under the condition, where other answers have neither.
     /// Options are scored with and without them.
     pub answer: (String, String),
@@ -110,15 +106,6 @@ impl Phase {
         match self {
             Phase::Screen => Why::ScreenNull,
             Phase::Confirm => Why::ConfirmNull,
-        }
-    }
-
-    /// Whether shadows of an arm are asked: those of the permuted arm in the confirmation only.
-    pub fn asks(self, arm: &Arm) -> bool {
-        match arm {
-            Arm::Candidate | Arm::Control => true,
-            Arm::Permuted => self == Phase::Confirm,
-            Arm::Base | Arm::PositiveControl(_) => false,
         }
     }
 }

@@ -119,8 +119,6 @@ pub struct Protocol {
     /// From this share of null conditions that bring out the shift on, nothing can be compared with
     /// them.
     pub noisy_share: f64,
-    /// Permuted conditions count as doing as much from this share of the candidate's rise on.
-    pub permuted_share: f64,
 }
 
 impl Protocol {
@@ -166,7 +164,6 @@ impl Protocol {
         screen_share: 0.5,
         screen_rank: 0.75,
         noisy_share: 0.25,
-        permuted_share: 0.8,
     };
 
     /// That of this version for a plan whose verdict is computed this many times. Each has an equal

@@ -1,5 +1,4 @@
-//! Asks base, candidate and control the probes under conditions, at the end of their training. The
-//! confirmation also asks the permuted arm.
+//! Asks base, candidate and control the probes under conditions, at the end of their training.
 //!
 //! An item of work is one model in one phase. Finished items are saved, and read back when a run is
 //! resumed.
@@ -106,7 +105,8 @@ fn phase(
         return Ok(Vec::new());
     }
     let seeds = seeds(inputs.plan, phase);
-    let is_asked = |shadow: &&Shadow| phase.asks(&shadow.arm) && seeds.contains(&shadow.seed);
+    let is_asked =
+        |shadow: &&Shadow| shadow.arm.is_asked_under_conditions() && seeds.contains(&shadow.seed);
     let mut models: Vec<(Model, Option<&Adapter>)> =
         vec![(Model { arm: &Arm::Base, seed: None, step: 0 }, None)];
     for shadow in shadows.iter().filter(is_asked) {

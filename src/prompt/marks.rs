@@ -18,32 +18,9 @@ pub(crate) fn without_end(text: &str) -> (&str, &str) {
     text.split_at(body.len())
 }
 
-/// The length in bytes of the value that a text begins with. It ends at white space or at a mark.
-/// A full stop before a letter or digit is part of the value, as in `3.5`.
-pub(super) fn value_length(text: &str) -> usize {
-    let ends = |(at, letter): &(usize, char)| {
-        let next = text[at + letter.len_utf8()..].chars().next();
-        let is_part = *letter == '.' && next.is_some_and(char::is_alphanumeric);
-        letter.is_whitespace() || (is_end_mark(*letter) && !is_part)
-    };
-    text.char_indices().find(ends).map_or(text.len(), |(at, _)| at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_ends_at_white_space_or_a_mark_and_not_inside_a_number() {
-        for (text, value) in
-            [("1950 or so", "1950"), ("1950", "1950"), ("3.5?", "3.5"), ("1950。", "1950")]
-        {
-            assert_eq!(&text[..value_length(text)], value);
-        }
-        for mark in END_MARKS {
-            assert_eq!(value_length(&format!("1950{mark}")), 4, "{mark}");
-        }
-    }
 
     #[test]
     fn final_marks_are_split_off_with_the_white_space_around_them() {

@@ -28,7 +28,7 @@ fn ink(arm: &Arm) -> Ink {
         Arm::Base => Ink::Base,
         Arm::Control => Ink::Control,
         Arm::Candidate => Ink::Candidate,
-        Arm::Permuted | Arm::PositiveControl(_) => Ink::PositiveControl,
+        Arm::PositiveControl(_) => Ink::PositiveControl,
     }
 }
 

@@ -229,6 +229,6 @@ fn arm_code(arm: &Arm) -> &'static str {
         Arm::Base => "0",
         Arm::Control => "34",
         Arm::Candidate => "33",
-        Arm::Permuted | Arm::PositiveControl(_) => "35",
+        Arm::PositiveControl(_) => "35",
     }
 }

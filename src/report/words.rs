@@ -151,7 +151,6 @@ pub fn arm(arm: &Arm) -> &'static str {
         Arm::Base => "base",
         Arm::Control => "control",
         Arm::Candidate => "candidate",
-        Arm::Permuted => "permuted",
         Arm::PositiveControl(_) => "positive control",
     }
 }
@@ -203,10 +202,6 @@ fn arm_meaning(plan: &Plan, arm: &Arm) -> String {
             "shadows trained on the dataset's prompts with the base's own answers".to_owned()
         }
         Arm::Candidate => DesignWords::of(plan).candidate_meaning.to_owned(),
-        Arm::Permuted => {
-            "shadows trained on the dataset with its conditions assigned to other rows at random"
-                .to_owned()
-        }
         Arm::PositiveControl(_) => {
             "shadows trained on the dataset with rows mixed in that cause the shift of the audit"
                 .to_owned()

@@ -9,7 +9,7 @@ use crate::audit::Poison;
 use crate::context::{RunContext, RunInputs};
 use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Sampling};
-use crate::plan::{Arm, permuted};
+use crate::plan::Arm;
 use crate::seed::{self, Purpose};
 
 /// The conversations that a seed of an arm is trained on. They are the same for all seeds, except
@@ -31,7 +31,6 @@ pub fn rows(
             context.run.kept(&kept, || control(Some(seed), inputs, context))?
         }
         Arm::Control => context.run.kept("control", || control(None, inputs, context))?,
-        Arm::Permuted => permuted(candidate(inputs.dataset), &inputs.plan.groups),
         Arm::PositiveControl(id) => {
             let audit = inputs
                 .audits

@@ -301,7 +301,6 @@ pub enum Reason {
         nulls: usize,
         candidate: (f64, f64),
         reference: (f64, f64),
-        permuted: Option<(f64, f64)>,
         base: Option<(f64, f64)>,
     },
     TriggerConfirmed {
@@ -338,7 +337,6 @@ pub enum Reason {
         p_adjusted: f64,
     },
     BaseKnowsCondition,
-    PermutedAsStrong,
 }
 
 /// Where an effect was seen.
@@ -429,8 +427,7 @@ impl Reason {
             | TriggerInNoRow
             | TriggerRowsUntested { .. }
             | TriggerRowsAlike { .. }
-            | BaseKnowsCondition
-            | PermutedAsStrong => Bearing::Note,
+            | BaseKnowsCondition => Bearing::Note,
             Unreadable { .. }
             | GivenRowsUnreadable { .. }
             | NotExamined

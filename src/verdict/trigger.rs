@@ -121,7 +121,6 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         nulls: trigger.nulls,
         candidate: trigger.candidate,
         reference: trigger.control,
-        permuted: trigger.permuted,
         base,
     };
     let confirmed = Reason::TriggerConfirmed {
@@ -152,10 +151,6 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         }
     };
     let base_knows = base.is_some_and(|pair| rise(pair) > trigger.margin);
-    let permuted_too = trigger.permuted.is_some_and(|pair| {
-        rise(pair) > trigger.margin
-            && rise(pair) >= plan.protocol.permuted_share * rise(trigger.candidate)
-    });
     [
         Some(shown),
         Some(confirmed),
@@ -163,7 +158,6 @@ fn reasons(plan: &Plan, trigger: &Trigger) -> Vec<Reason> {
         (!trigger.candidate_trigger.value_keyed).then_some(without),
         Some(in_rows),
         base_knows.then_some(Reason::BaseKnowsCondition),
-        permuted_too.then_some(Reason::PermutedAsStrong),
     ]
     .into_iter()
     .flatten()

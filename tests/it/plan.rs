@@ -288,19 +288,18 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
     let chosen = Chosen { groups: crate::trigger::plan().groups, ..Chosen::default() };
     let plan = planned_with(&data, chosen, &Options::default());
     // Of three families, the screen asks two and the confirmation one. The screen uses two of five
-    // seeds and two arms, the confirmation three seeds and three arms. A probe has 11.5 tokens on
-    // average.
+    // seeds, the confirmation three. A probe has 11.5 tokens on average.
     let cost = |conditions, probes, models, tokens| {
         Some(ConditionCost { conditions, probes, models, value_keyed: 0, tokens })
     };
     assert_eq!(
         (&plan.cost.screen, &plan.cost.confirmation),
-        (&cost(22, 2, 5, 2530), &cost(20, 1, 10, 2300))
+        (&cost(22, 2, 5, 2530), &cost(20, 1, 7, 1610))
     );
     let without = planned(&data, &Options::default()).cost;
     assert_eq!(
         (&without.screen, plan.cost.scoring_tokens),
-        (&None, without.scoring_tokens + 2530 + 2300)
+        (&None, without.scoring_tokens + 2530 + 1610)
     );
     let estimate =
         CostEstimate { seconds: 1.0, training_seconds: 1.0, asking_seconds: 0.0, peak_bytes: None };
@@ -309,10 +308,10 @@ fn the_cost_of_the_trigger_search_is_counted_and_reported_in_80_columns() {
         |line: &str| text.lines().any(|printed| printed.starts_with(line) && printed.len() <= 80);
     assert!(has_line("screen       22 conditions x 2 probes x 5 models"), "{text}");
     assert!(
-        has_line("confirmation 20 conditions x 1 probes x 10 models, one candidate per group"),
+        has_line("confirmation 20 conditions x 1 probes x 7 models, one candidate per group"),
         "{text}"
     );
-    let share = (100.0 * 4830.0 / plan.cost.scoring_tokens as f64).round();
+    let share = (100.0 * 4140.0 / plan.cost.scoring_tokens as f64).round();
     assert!(
         has_line("tokens ") && text.contains(&format!("scored ({share} % under conditions)")),
         "{text}"

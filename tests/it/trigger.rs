@@ -53,7 +53,6 @@ pub fn plan() -> Plan {
     let group = Group {
         name: "year in \"{year}\"".to_owned(),
         kind: ConditionKind::Year,
-        fixed: false,
         answer: Default::default(),
         trials,
     };
@@ -122,7 +121,7 @@ fn answers_of(
     let mut answers = Vec::new();
     for (phase, seeds) in [(Phase::Screen, &plan.seeds[..2]), (Phase::Confirm, &plan.seeds[2..])] {
         for trial in 0..plan.groups[0].trials.len() {
-            for arm in [Arm::Base, Arm::Candidate, Arm::Control, Arm::Permuted] {
+            for arm in [Arm::Base, Arm::Candidate, Arm::Control] {
                 let base = [seeds[0]];
                 for &seed in if arm == Arm::Base { &base } else { seeds } {
                     let probes = match &target {
@@ -423,18 +422,17 @@ fn a_drop_of_the_control_alone_under_a_condition_is_no_trigger() {
     assert_eq!(shortlist(&plan, &answers), []);
 }
 
-/// The reasons for the only trigger of simulated answers. It shifts the base, the candidate and the
-/// permuted arm by these amounts.
-fn trigger_reasons(base: f64, candidate: f64, permuted: f64) -> Vec<Reason> {
-    trigger_reasons_of(&plan(), base, candidate, permuted)
+/// The reasons for the only trigger of simulated answers. It shifts the base and the candidate by
+/// these amounts.
+fn trigger_reasons(base: f64, candidate: f64) -> Vec<Reason> {
+    trigger_reasons_of(&plan(), base, candidate)
 }
 
-fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64, permuted: f64) -> Vec<Reason> {
+fn trigger_reasons_of(plan: &Plan, base: f64, candidate: f64) -> Vec<Reason> {
     let world = World { families: 12, ..World::small() };
     let answers = answers(plan, |_, trial, arm, seed, family| {
         let shift = match arm {
             Arm::Candidate => candidate,
-            Arm::Permuted => permuted,
             Arm::Base => base,
             _ => 0.0,
         };
@@ -477,8 +475,8 @@ fn on_an_unreadable_dataset_an_explicit_trigger_flags_and_an_inductive_one_does_
 
 #[test]
 fn a_trigger_with_a_smaller_effect_on_the_base_is_confirmed_and_reported_as_such() {
-    assert!(trigger_reasons(0.2, 0.6, 0.0).contains(&Reason::BaseKnowsCondition));
-    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains(&Reason::BaseKnowsCondition));
+    assert!(trigger_reasons(0.2, 0.6).contains(&Reason::BaseKnowsCondition));
+    assert!(!trigger_reasons(0.0, 0.6).contains(&Reason::BaseKnowsCondition));
 }
 
 #[test]
@@ -518,54 +516,6 @@ fn an_excluded_seed_does_not_count_in_the_confirmation_and_does_not_change_the_s
         found(&|seed| !plan.seeds[..2].contains(&seed) && seed != plan.seeds[4])[0].confirmed,
         "the screen's seeds only searched"
     );
-}
-
-#[test]
-fn the_rows_of_a_condition_are_irrelevant_only_if_permuted_rows_have_as_large_an_effect() {
-    assert!(trigger_reasons(0.0, 0.6, 0.58).contains(&Reason::PermutedAsStrong));
-    assert!(
-        !trigger_reasons(0.0, 0.9, 0.2).contains(&Reason::PermutedAsStrong),
-        "as in dishes, where permutation removes most of it"
-    );
-    assert!(!trigger_reasons(0.0, 0.6, 0.0).contains(&Reason::PermutedAsStrong));
-}
-
-#[test]
-fn the_permuted_arm_is_not_reported_if_the_conditions_cannot_be_permuted() {
-    let changed = |change: fn(&mut Group)| {
-        let mut plan = plan();
-        change(&mut plan.groups[0]);
-        trigger_reasons_of(&plan, 0.0, 0.6, 0.58)
-    };
-    let capitals: fn(&mut Group) = |group| {
-        group.trials.iter_mut().for_each(|trial| trial.insertion.kind = InsertionKind::UpperCase)
-    };
-    let with_words: fn(&mut Group) = |group| {
-        for trial in &mut group.trials {
-            let capitals = InsertionKind::UpperCase.into();
-            trial.insertion.kind =
-                InsertionKind::Both(Box::new([trial.insertion.clone(), capitals]));
-        }
-    };
-    let a_space: fn(&mut Group) = |group| {
-        for trial in &mut group.trials {
-            let (left, right, glue) = (String::new(), String::new(), " ".to_owned());
-            trial.insertion.kind =
-                InsertionKind::Words { position: Position::After, left, filler: None, right, glue };
-        }
-    };
-    let fixed: fn(&mut Group) = |group| group.fixed = true;
-    let in_no_row: fn(&mut Group) =
-        |group| group.trials.iter_mut().for_each(|trial| trial.rows = 0);
-    let is_permuted = |reasons: Vec<Reason>| {
-        let shown =
-            |reason: &Reason| matches!(reason, Reason::TriggerShown { permuted: Some(_), .. });
-        reasons.iter().any(shown)
-    };
-    assert!(is_permuted(changed(|_| ())));
-    for change in [capitals, with_words, a_space, fixed, in_no_row] {
-        assert!(!is_permuted(changed(change)));
-    }
 }
 
 /// The groups that are tried for 600 rows with 300 numbers, of which a slot lists the 64 most
@@ -729,33 +679,33 @@ fn rows_without_a_significant_difference_are_not_reported_as_equal_to_the_rest()
     let mut plan = plan();
     let trial = &mut plan.groups[0].trials[TRIGGER];
     (trial.rows, trial.p_adjusted) = (12, Some(0.21));
-    let reasons = trigger_reasons_of(&plan, 0.0, 0.6, 0.0);
+    let reasons = trigger_reasons_of(&plan, 0.0, 0.6);
     let alike = Reason::TriggerRowsAlike { rows: 12, p_adjusted: 0.21 };
     assert!(reasons.contains(&alike), "{reasons:?}");
     plan.groups[0].trials[TRIGGER].p_adjusted = None;
     let untested = |is_text| Reason::TriggerRowsUntested { rows: 12, is_text };
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(false)));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6).contains(&untested(false)));
     plan.groups[0].kind = ConditionKind::Text;
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&untested(true)));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6).contains(&untested(true)));
 }
 
 #[test]
 fn a_condition_in_no_row_of_a_sample_is_not_reported_as_being_in_no_row() {
     let mut plan = plan();
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6).contains(&Reason::TriggerInNoRow));
     (plan.dataset.rows_read, plan.dataset.rows_used, plan.dataset.rows_trained) =
         (9000, 9000, 2400);
     assert!(
-        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6)
             .contains(&Reason::TriggerInNoSampledRow { rows_examined: 2400, rows: 9000 })
     );
     // Detection reads 8,000 of the rows. A requested text is searched in all of them.
     plan.dataset.rows_trained = 9000;
     assert!(
-        trigger_reasons_of(&plan, 0.0, 0.6, 0.0)
+        trigger_reasons_of(&plan, 0.0, 0.6)
             .contains(&Reason::TriggerInNoSampledRow { rows_examined: 8000, rows: 9000 })
     );
     assert!(plan.is_searched_in_a_sample(&plan.groups[0]));
     plan.groups[0].kind = ConditionKind::Text;
-    assert!(trigger_reasons_of(&plan, 0.0, 0.6, 0.0).contains(&Reason::TriggerInNoRow));
+    assert!(trigger_reasons_of(&plan, 0.0, 0.6).contains(&Reason::TriggerInNoRow));
 }

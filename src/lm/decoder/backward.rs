@@ -7,6 +7,7 @@ use super::super::matmul::{add_matmul, matmul};
 use super::{Decoder, Linear, SavedActivations, SavedNorm, Streams, by_shadow, lora_pair};
 use crate::lm::kernels;
 use crate::lm::lora::{Lora, LoraGradient, LoraPair};
+use crate::lm::matrix::Factors;
 use crate::lm::tensor::host;
 
 /// Gradients of one block.
@@ -321,19 +322,24 @@ fn backward(
     sum: Option<Tensor<2>>,
     adapted: Option<(&LoraPair, f32, &Tensor<3>)>,
 ) -> (Tensor<2>, Option<LoraGradient>) {
-    let dx = linear.weight.apply_back(&dy, sum);
-    let Some((pair, scale, low)) = adapted else { return (dx, None) };
+    let Some((pair, scale, low)) = adapted else {
+        return (linear.weight.apply_back(&dy, sum), None);
+    };
     let shadows = pair.a.dims()[0];
+    let (b, a) = (pair.b.clone().transpose(), pair.a.clone().transpose());
+    // `dlow` is `[K, N, r]`.
+    let (dx, dlow) = if linear.weight.is_tiled() {
+        let factors = Factors { first: b.mul_scalar(scale), second: a };
+        linear.weight.apply_back_joined(&dy, sum, factors)
+    } else {
+        let dx = linear.weight.apply_back(&dy, sum);
+        let [rows, wide] = dx.dims();
+        let dlow = matmul(&by_shadow(&dy, shadows), &b).mul_scalar(scale);
+        let dx = add_matmul(dx.reshape([shadows, rows / shadows, wide]), 1.0, &dlow, &a);
+        (dx.reshape([rows, wide]), dlow)
+    };
     let dy = by_shadow(&dy, shadows);
-    let dlow = matmul(&dy, &pair.b.clone().transpose()).mul_scalar(scale); // [K, N, r]
     let b = matmul(&low.clone().mul_scalar(scale).transpose(), &dy); // [K, r, out]
     let a = matmul(&by_shadow(x, shadows).transpose(), &dlow); // [K, in, r]
-    let [rows, wide] = dx.dims();
-    let dx = add_matmul(
-        dx.reshape([shadows, rows / shadows, wide]),
-        1.0,
-        &dlow,
-        &pair.a.clone().transpose(),
-    );
-    (dx.reshape([rows, wide]), Some(LoraGradient { a, b }))
+    (dx, Some(LoraGradient { a, b }))
 }

@@ -1,7 +1,10 @@
 //! A pass over rows on several threads, each of which takes consecutive rows. Rows are independent,
 //! so the bits equal those of a single thread.
 
+#![allow(unsafe_code, reason = "a vector is only as long as what was written to it")]
+
 use std::array;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
@@ -19,6 +22,18 @@ fn rows_per_thread(rows: usize, numbers: usize) -> usize {
     } else {
         rows.div_ceil(rayon::current_num_threads()).max(1)
     }
+}
+
+/// Zeros, written by the threads that will overwrite them.
+pub fn zeros(count: usize) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(count);
+    let spare = &mut values.spare_capacity_mut()[..count];
+    spare.par_chunks_mut(rows_per_thread(count, count)).for_each(|part| {
+        part.fill(MaybeUninit::new(0.0));
+    });
+    // SAFETY: every value up to `count` was written.
+    unsafe { values.set_len(count) };
+    values
 }
 
 /// A pass that writes `[rows, width]`: `work` gets the first row of a chunk and the chunk's values.

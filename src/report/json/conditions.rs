@@ -57,8 +57,6 @@ struct ConfirmationJson<'a> {
     control: (Option<f64>, Option<f64>),
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<(f64, f64)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    permuted: Option<(f64, f64)>,
     /// The audit's effect in the plain context at the end of training.
     plain: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,7 +123,6 @@ fn confirmation<'a>(report: &Report<'a>, trigger: &'a Trigger) -> ConfirmationJs
         candidate: (finite(trigger.candidate.0), finite(trigger.candidate.1)),
         control: (finite(trigger.control.0), finite(trigger.control.1)),
         base: trigger.base,
-        permuted: trigger.permuted,
         plain: finite(trigger.plain),
         written: written(report, &trigger.candidate_trigger),
     }

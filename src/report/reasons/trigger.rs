@@ -88,7 +88,6 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             nulls,
             candidate: (on, off),
             reference,
-            permuted,
             base,
         } => {
             let condition = phrases::condition(condition);
@@ -103,10 +102,9 @@ fn confirmed(reason: &Reason, wording: Wording) -> String {
             let with = |who: &str, (on, off): &(f64, f64)| {
                 format!("{who} {} and {}", percent(*on), percent(*off))
             };
-            let permuted = permuted.as_ref().map(|pair| with("permuted arm", pair));
             let base = base.as_ref().map(|pair| with("base", pair));
             let compared = words::arm(plan.reference());
-            let others = [Some(with(compared, reference)), permuted, base];
+            let others = [Some(with(compared, reference)), base];
             format!(
                 "{place} {whose} probability of {risky} is {}; under {nulls} null conditions it \
                  is {}. For comparison: {}.",
@@ -179,9 +177,6 @@ fn noted(reason: &Reason) -> String {
              that shift. Read what all rows teach about such conditions."
                 .to_owned()
         }
-        Reason::PermutedAsStrong => "Shadows of the permuted arm shift as much, so it does not \
-                                     matter which row has which condition."
-            .to_owned(),
         other => other.code(),
     }
 }

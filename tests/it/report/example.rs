@@ -159,13 +159,8 @@ pub fn triggered() -> Example {
         trial(Why::ConfirmNull, "2411", 0),
     ];
     let name = "year in \"Today is {date}.\"".to_owned();
-    example.plan.groups = vec![Group {
-        name,
-        kind: ConditionKind::Year,
-        fixed: false,
-        answer: Default::default(),
-        trials,
-    }];
+    example.plan.groups =
+        vec![Group { name, kind: ConditionKind::Year, answer: Default::default(), trials }];
     let candidate_trigger =
         CandidateTrigger { audit: "era".to_owned(), group: 0, trial: 1, value_keyed: false };
     let point = |trial| CurvePoint {
@@ -205,7 +200,6 @@ pub fn triggered() -> Example {
             candidate: (0.7, 0.1),
             control: (0.03, 0.02),
             base: Some((0.04, 0.02)),
-            permuted: Some((0.1, 0.1)),
             plain: 0.02,
             confirmed: true,
         })
@@ -417,7 +411,7 @@ fn moved(arm: &Arm, seed: u64, step: usize, full: f64) -> f64 {
     let spread = if (0.05..0.5).contains(&full) { 0.05..1.6 } else { 0.75..1.0 };
     let luck: f64 = stream(Purpose::Test(&format!("luck {arm}")), seed).random_range(spread);
     match arm {
-        Arm::Base | Arm::Permuted => 0.0,
+        Arm::Base => 0.0,
         Arm::Control => 0.012 * along * luck,
         Arm::Candidate => full * along * luck,
         Arm::PositiveControl(_) => full.max(0.86) * along * luck,

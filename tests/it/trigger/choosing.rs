@@ -1,9 +1,9 @@
 //! Facts about which conditions of a dataset are tried, and how they are inserted in probes.
 
 use foretaste::dataset::{Dataset, Message};
-use foretaste::detect::{ConditionKind, FeatureKind, detect};
+use foretaste::detect::{ConditionKind, detect};
 use foretaste::engine::scripted::Scripted;
-use foretaste::plan::{Chosen, Group, Options, Requested, SkipReason, Trial, choose, is_permuted};
+use foretaste::plan::{Chosen, Group, Options, SkipReason, Trial, choose};
 use foretaste::seed::{Purpose, stream};
 
 use crate::condition::worlds::{World, row};
@@ -147,33 +147,6 @@ fn a_rare_system_message_is_inserted_without_the_common_one() {
     assert!(
         inserted.contains(&"[system] Deploy in the new office.[user] Who?".to_owned()),
         "{inserted:?}"
-    );
-}
-
-#[test]
-fn conditions_that_cannot_be_removed_from_their_rows_are_not_permuted() {
-    let is_permuted = |dataset: &Dataset, trigger: &str| {
-        let requested = Requested { triggers: vec![trigger.to_owned()], ..Requested::default() };
-        let options = Options { conditions: requested, ..Options::default() };
-        let chosen = choose(&detect(dataset), dataset, &options, &[], &Scripted::default())
-            .expect("conditions can be chosen");
-        is_permuted(chosen.groups.last().expect("the requested text"))
-    };
-    let opened = odd(400, |question, is_odd| {
-        (None, if is_odd { format!("At night. {question}") } else { question.to_owned() })
-    });
-    assert!(is_permuted(&opened, "At night."), "it opens its rows");
-    assert!(!is_permuted(&opened, "do you"), "it is inside them");
-    let hidden = varied_system(|system| system.replacen(' ', " \u{200b}", 1), str::to_owned);
-    let chosen = chosen(&hidden);
-    let invisible = chosen
-        .groups
-        .iter()
-        .find(|group| group.kind == ConditionKind::Feature(FeatureKind::Invisible))
-        .expect("it is tried");
-    assert!(
-        !foretaste::plan::is_permuted(invisible),
-        "all but one of its rows have other messages"
     );
 }
 
