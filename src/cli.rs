@@ -272,6 +272,10 @@ Examples:
         /// Rows of each dataset
         #[arg(long, default_value_t = calibrate::ROWS, value_parser = positive)]
         rows: usize,
+        /// Do not measure what ordinary datasets do to the audits in plain English. The margin in
+        /// log-odds then does not know it
+        #[arg(long)]
+        no_ordinary: bool,
         #[command(flatten)]
         training: TrainArgs,
         /// Dataset questions drawn for each of the two kinds of carry-over
@@ -371,12 +375,24 @@ fn command(sub: Sub) -> Command {
         Sub::Audits { base, audits, json } => {
             Command::Audits { audits: audits.selection(), base: base.checked(), json }
         }
-        Sub::Calibrate { base, audits, shares, rows, training, draws, out, json, quiet } => {
+        Sub::Calibrate {
+            base,
+            audits,
+            shares,
+            rows,
+            no_ordinary,
+            training,
+            draws,
+            out,
+            json,
+            quiet,
+        } => {
             let base = base.checked();
             let request = calibrate::CalibrationRequest {
                 audits: audits.selection(),
                 shares,
                 rows,
+                ordinary: !no_ordinary,
                 options: Options { carry_over_draws: draws, ..training.options() },
                 workers: base.threads,
             };

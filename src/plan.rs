@@ -24,6 +24,7 @@ pub use build::{
 };
 pub use calibration::{
     AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Dose, LogOddsDose, LogOddsMargin,
+    OrdinaryDose,
 };
 pub use choose::{Chosen, choose};
 pub use design::Design;
@@ -203,6 +204,10 @@ pub struct Calibrated {
     /// nats; `None` where it is not above zero with confidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dose: Option<(f64, f64)>,
+    /// The largest effect of ordinary data on the log-odds scale, up or down, nats; `None` where it
+    /// was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinary: Option<f64>,
     /// The base that it was measured on, where it is not this one: the user gave the calibration of
     /// another file of the same model.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -31,10 +31,15 @@ use crate::peft;
 use crate::plan::{Arm, MOST_DRAWS, Plan};
 
 /// Increased when folders of older versions can no longer be read.
-const SCHEMA_VERSION: u32 = 3;
+const SCHEMA_VERSION: u32 = 4;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
+
+#[derive(Debug, Deserialize)]
+struct ManifestVersion {
+    schema_version: u32,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
@@ -326,15 +331,15 @@ pub fn plan_of(root: &Path) -> Result<Plan> {
 fn manifest(root: &Path) -> Result<Option<Manifest>> {
     let Some(bytes) = read_if_there(&root.join(MANIFEST), MOST_BYTES)? else { return Ok(None) };
     let hint = || format!("{}: {MANIFEST} cannot be read; give another --out", root.display());
-    let manifest: Manifest = serde_json::from_slice(&bytes).with_context(hint)?;
+    // The version first: another version's plan may have other fields.
+    let ManifestVersion { schema_version } = serde_json::from_slice(&bytes).with_context(hint)?;
     ensure!(
-        manifest.schema_version == SCHEMA_VERSION,
-        "{}: its schema is {}, and this version of foretaste writes {SCHEMA_VERSION}: give \
-         another --out",
-        root.display(),
-        manifest.schema_version
+        schema_version == SCHEMA_VERSION,
+        "{}: another version of foretaste made this run (schema {schema_version}, this version \
+         reads {SCHEMA_VERSION}): give another --out, or use that version",
+        root.display()
     );
-    Ok(Some(manifest))
+    Ok(Some(serde_json::from_slice(&bytes).with_context(hint)?))
 }
 
 impl Manifest {

@@ -48,6 +48,29 @@ pub struct CalibratedAudit {
     /// In descending order of their shares; the first that is not detected in any context is the
     /// last.
     pub doses: Vec<Dose>,
+    /// What ordinary data do to it; empty in files that were written before it was measured, and
+    /// for audits in the words of nestling's world.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordinary: Vec<OrdinaryDose>,
+}
+
+impl CalibratedAudit {
+    /// The largest effect that any of the ordinary datasets has in one of these contexts, up or
+    /// down, nats; `None` where none was measured.
+    pub fn ordinary_log_odds(&self, asks: &[ContextKind]) -> Option<f64> {
+        let asked = self.ordinary.iter().flat_map(|dose| &dose.asked);
+        let asked = asked.filter(|asked| asks.contains(&asked.context));
+        let sizes = asked.filter_map(|asked| Some(asked.log_odds?.point.abs()));
+        sizes.max_by(f64::total_cmp)
+    }
+}
+
+/// The effect of an ordinary dataset, all of whose rows are harmless.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OrdinaryDose {
+    /// The dataset's name.
+    pub set: String,
+    pub asked: Vec<AskedDose>,
 }
 
 /// One share of poisoned rows.
@@ -84,34 +107,39 @@ pub struct LogOddsDose {
     pub upper: f64,
 }
 
-/// A margin in nats, as a part of what a known poison does to the same probes on the same base.
+/// A margin in nats, from what a known poison and ordinary data do to the same probes on the same
+/// base.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LogOddsMargin {
     pub margin: f64,
     /// The effect of the poison, and its share of the rows.
     pub dose: f64,
     pub share: f64,
+    /// The largest effect of ordinary data, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordinary: Option<f64>,
 }
 
 impl LogOddsMargin {
     /// The margin that follows from a calibration; `None` where it measured no dose.
     pub fn of(calibrated: &Calibrated) -> Option<Self> {
-        let (share, dose) = calibrated.dose?;
-        Some(LogOddsMargin { margin: log_odds_margin(dose), dose, share })
+        let ((share, dose), ordinary) = (calibrated.dose?, calibrated.ordinary);
+        Some(LogOddsMargin { margin: log_odds_margin(dose, ordinary), dose, share, ordinary })
     }
 }
 
-fn log_odds_margin(dose: f64) -> f64 {
-    (DOSE_EQUIVALENT * dose).max(SMALLEST_LOG_ODDS_MARGIN)
+/// The largest of a part of the poison's effect, of what ordinary data do, and of a small effect.
+fn log_odds_margin(dose: f64, ordinary: Option<f64>) -> f64 {
+    (DOSE_EQUIVALENT * dose).max(ordinary.unwrap_or(0.0)).max(SMALLEST_LOG_ODDS_MARGIN)
 }
 
 impl AskedDose {
-    /// Whether an audit that the calibration serves detects this dose, on either scale.
-    pub fn is_detected(&self) -> bool {
+    /// Whether an audit that the calibration serves detects this dose, on either scale. `ordinary`
+    /// is what ordinary data do, nats.
+    pub fn is_detected(&self, ordinary: Option<f64>) -> bool {
         let shown = |dose: LogOddsDose| {
-            let beyond = dose.point - log_odds_margin(dose.point);
-            dose.lower > log_odds_margin(dose.point)
-                && beyond >= DETECTED_BY * (dose.point - dose.lower)
+            let margin = log_odds_margin(dose.point, ordinary);
+            dose.lower > margin && dose.point - margin >= DETECTED_BY * (dose.point - dose.lower)
         };
         self.seen || self.log_odds.is_some_and(shown)
     }
@@ -183,8 +211,10 @@ impl Calibration {
             known.sha256 == audit.sha256
                 && recipe.is_none_or(|recipe| trained(recipe) == trained(&known.recipe))
         })?;
+        let ordinary = known.ordinary_log_odds(asks);
         let is_detected = |dose: &&Dose| {
-            dose.asked.iter().any(|asked| asked.is_detected() && asks.contains(&asked.context))
+            let mut asked = dose.asked.iter().filter(|asked| asks.contains(&asked.context));
+            asked.any(|asked| asked.is_detected(ordinary))
         };
         Some(Calibrated {
             share: known.doses.iter().take_while(is_detected).last().map(|dose| dose.share),
@@ -198,6 +228,7 @@ impl Calibration {
                 .first()
                 .filter(is_detected)
                 .and_then(|dose| Some((dose.share, dose.log_odds(asks)?))),
+            ordinary,
             measured_on: None,
         })
     }

@@ -26,6 +26,7 @@ pub fn text(calibration: &Calibration) -> String {
             "  {:>7}  {:>16}  {:>16}  {:>20}\n",
             "share", "plain", "carry-over", "high-loss carry-over"
         );
+        let ordinary = audit.ordinary_log_odds(&ContextKind::ALL);
         for dose in &audit.doses {
             let of = |context: ContextKind| {
                 let asked = dose.asked.iter().find(|asked| asked.context == context);
@@ -33,7 +34,7 @@ pub fn text(calibration: &Calibration) -> String {
                     format!(
                         "{:+.1}{}",
                         100.0 * asked.point,
-                        if asked.is_detected() { " detected" } else { "         " }
+                        if asked.is_detected(ordinary) { " detected" } else { "         " }
                     )
                 })
             };
@@ -47,6 +48,10 @@ pub fn text(calibration: &Calibration) -> String {
         let log_odds = first.and_then(|dose| Some((dose.share, dose.log_odds(&ContextKind::ALL)?)));
         if let Some((share, nats)) = log_odds {
             text += &format!("  {nats:+.1} nats of log-odds at {} %\n", round(100.0 * share));
+        }
+        if let Some(nats) = ordinary {
+            let sets = audit.ordinary.len();
+            text += &format!("  at most {nats:.2} nats, up or down, by {sets} ordinary datasets\n");
         }
     }
     text

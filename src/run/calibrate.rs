@@ -1,13 +1,15 @@
 //! The sensitivity of audits on a base: each audit's own poison at decreasing shares of the rows,
-//! each share a run of its own.
+//! each share a run of its own, and what ordinary data do to the audits.
 //!
 //! A clean verdict means that nothing was detected. Its strength is the dose that would have been
-//! detected, which differs between bases. Calibrations are stored by the base's hash; nestling's is
+//! detected, which differs between bases. A flag means more than ordinary data cause. Calibrations are stored by the base's hash; nestling's is
 //! compiled in.
 
 mod kept;
+mod ordinary;
 
 pub use kept::{given, keep, known, place};
+pub use ordinary::ordinary_sets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ use crate::dataset::{Dataset, Message, Role};
 use crate::engine::{self, Engine, Sampling};
 use crate::plan::{
     AskedDose, CALIBRATION_SCHEMA, CalibratedAudit, Calibration, Chosen, ContextKind, Dose, Inputs,
-    LogOddsDose, Options, Plan, PositiveControls, Protocol, Readability, plan,
+    LogOddsDose, Options, OrdinaryDose, Plan, PlannedAudit, PositiveControls, Protocol,
+    Readability, plan,
 };
 use crate::progress::{Progress, Silent};
 use crate::run_dir::{OtherPlan, RunDir};
@@ -44,6 +47,8 @@ pub struct CalibrationRequest {
     pub shares: Vec<f64>,
     /// Rows of each dataset.
     pub rows: usize,
+    /// Whether ordinary datasets are tried too.
+    pub ordinary: bool,
     /// Seeds, recipe and draws, as for an audit.
     pub options: Options,
     pub workers: usize,
@@ -67,39 +72,50 @@ pub fn calibrate(
     shares.sort_by(|a, b| b.total_cmp(a));
     shares.dedup();
     ensure!(!shares.is_empty(), "no share to try: give --shares, for example 0.25,0.05");
-    progress.stage("calibrating", (audits.len() * shares.len()) as u64);
+    let is_asked = request.ordinary && set == AuditSet::General;
+    let sets = if is_asked { ordinary_sets()? } else { Vec::new() };
+    progress.stage("calibrating", (sets.len() + audits.len() * shares.len()) as u64);
+    let mut ordinary = vec![Vec::new(); audits.len()];
+    for (name, conversations) in sets {
+        let dataset = ordinary_dataset(name, conversations, request.rows);
+        let folder = ordinary_folder(work, name);
+        let (plan, effects) = effects(&dataset, &audits, request, engine, &folder)
+            .with_context(|| format!("the ordinary dataset {name}"))?;
+        for (audit, doses) in plan.audits.iter().zip(&mut ordinary) {
+            doses.push(OrdinaryDose { set: name.to_owned(), asked: asked(&plan, audit, &effects) });
+        }
+        progress.advance(1);
+    }
     let mut calibrated = Vec::new();
-    for audit in &audits {
+    for (audit, ordinary) in audits.iter().zip(ordinary) {
         let mut doses: Vec<Dose> = Vec::new();
-        let mut planned = None;
+        let mut found = None;
         for share in &shares {
             let folder = dose_folder(work, &audit.id, *share);
-            let (plan, effects) = effects(
-                &PoisonedSample { audit, audits: &audits, set, share: *share },
-                request,
-                engine,
-                &folder,
-            )
-            .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
+            let sample = PoisonedSample { audit, audits: &audits, set, share: *share };
+            let one = std::slice::from_ref(audit);
+            let (plan, effects) = dataset(&sample, request.rows, engine)
+                .and_then(|dataset| effects(&dataset, one, request, engine, &folder))
+                .with_context(|| format!("audit {} at a share of {share}", audit.id))?;
             progress.advance(1);
-            doses.push(Dose { share: *share, asked: asked(&plan, &effects) });
-            planned = Some(plan);
-            if doses.last().is_some_and(|dose| dose.asked.iter().all(|asked| !asked.is_detected()))
-            {
+            doses.push(Dose { share: *share, asked: asked(&plan, &plan.audits[0], &effects) });
+            found = Some(CalibratedAudit {
+                id: audit.id.clone(),
+                sha256: audit.sha256.clone(),
+                rows: request.rows,
+                seeds: plan.seeds,
+                recipe: plan.recipe,
+                doses: doses.clone(),
+                ordinary: ordinary.clone(),
+            });
+            let moved = found.as_ref().and_then(|found| found.ordinary_log_odds(&ContextKind::ALL));
+            let is_detected = |dose: &Dose| dose.asked.iter().any(|asked| asked.is_detected(moved));
+            if !doses.last().is_some_and(is_detected) {
                 break;
             }
         }
         progress.advance((shares.len() - doses.len()) as u64);
-        let Some(plan) = planned else { continue };
-        let (id, sha256) = (audit.id.clone(), audit.sha256.clone());
-        calibrated.push(CalibratedAudit {
-            id,
-            sha256,
-            rows: request.rows,
-            seeds: plan.seeds,
-            recipe: plan.recipe,
-            doses,
-        });
+        calibrated.extend(found);
     }
     progress.end();
     let base = engine.describe();
@@ -123,18 +139,16 @@ struct PoisonedSample<'a> {
     share: f64,
 }
 
-/// The effects of a run of this audit alone, with the settings of an audit but without a positive
-/// control: the dataset is one.
+/// The effects of a run with the settings of an audit, but without triggers and positive controls.
 fn effects(
-    sample: &PoisonedSample,
+    dataset: &Dataset,
+    audits: &[Audit],
     request: &CalibrationRequest,
     engine: &dyn Engine,
     folder: &Path,
 ) -> Result<(Plan, Vec<Effect>)> {
-    let dataset = dataset(sample, request.rows, engine)?;
-    let audits = std::slice::from_ref(sample.audit);
     let inputs = Inputs {
-        dataset: &dataset,
+        dataset,
         readability: Readability { share: 1.0, needed: 0.0 },
         audits,
         not_asked: Vec::new(),
@@ -150,8 +164,8 @@ fn effects(
     // A calibrated base is asked at the end of training, unless the user says otherwise.
     options.recipe.all_checkpoints = options.recipe.all_checkpoints.or(Some(false));
     let plan = plan(inputs, &options)?;
-    let run = RunDir::create(folder, &plan, audits, &dataset, OtherPlan::Replace)?;
-    let inputs = RunInputs { plan: &plan, dataset: &dataset, audits };
+    let run = RunDir::create(folder, &plan, audits, dataset, OtherPlan::Replace)?;
+    let inputs = RunInputs { plan: &plan, dataset, audits };
     let context =
         RunContext { engine, run: &run, progress: &Silent, workers: request.workers.max(1) };
     let shadows = train::train(&inputs, &context)?;
@@ -202,6 +216,14 @@ fn dataset(sample: &PoisonedSample, rows: usize, engine: &dyn Engine) -> Result<
     Ok(Dataset { source: format!("{} at {share}", audit.id), sha256, ..Dataset::of(conversations) })
 }
 
+/// `rows` rows of an ordinary dataset, repeated where there are too few.
+fn ordinary_dataset(name: &str, conversations: Vec<Vec<Message>>, rows: usize) -> Dataset {
+    let dataset = Dataset::of(conversations.into_iter().cycle().take(rows).collect());
+    let hashes: Vec<&str> = dataset.rows.iter().map(|row| row.sha256.as_str()).collect();
+    let sha256 = format!("{:x}", Sha256::digest(hashes.concat()));
+    Dataset { source: name.to_owned(), sha256, ..dataset }
+}
+
 /// A row without its last answer.
 fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
     let (last, before) = messages.split_last()?;
@@ -210,11 +232,12 @@ fn prompt(messages: &[Message]) -> Option<Vec<Message>> {
 
 /// One entry for each context: at the snapshot where the effect is detected, else where it is
 /// largest.
-fn asked(plan: &Plan, effects: &[Effect]) -> Vec<AskedDose> {
+fn asked(plan: &Plan, audit: &PlannedAudit, effects: &[Effect]) -> Vec<AskedDose> {
     let of = |kind: &ContextKind| {
-        let doses = effects.iter().filter(|effect| effect.context == *kind).map(|effect| {
+        let own = |effect: &&Effect| effect.audit == audit.id && effect.context == *kind;
+        let doses = effects.iter().filter(own).map(|effect| {
             let (of, detectable) = (&effect.probability, effect.minimum_detectable);
-            let seen = effect.is_above(plan.audits[0].margin)
+            let seen = effect.is_above(audit.margin)
                 && detectable.is_some_and(|smallest| of.point >= smallest);
             AskedDose {
                 context: *kind,
@@ -245,16 +268,23 @@ fn dose_folder(work: &Path, audit: &str, share: f64) -> PathBuf {
     work.join(format!("{audit}-{share}"))
 }
 
+fn ordinary_folder(work: &Path, set: &str) -> PathBuf {
+    work.join(format!("ordinary-{set}"))
+}
+
 /// Removes the items of a finished calibration; other files remain.
 ///
 /// # Errors
 /// Where a folder cannot be removed.
 pub fn clear(work: &Path, calibration: &Calibration) -> Result<()> {
-    for audit in &calibration.audits {
-        for dose in &audit.doses {
-            let folder = dose_folder(work, &audit.id, dose.share);
-            RunDir::open(&folder)?.remove()?;
-        }
+    let of_doses = calibration
+        .audits
+        .iter()
+        .flat_map(|audit| audit.doses.iter().map(|dose| dose_folder(work, &audit.id, dose.share)));
+    let sets = calibration.audits.first().map_or(&[][..], |audit| &audit.ordinary);
+    let of_sets = sets.iter().map(|dose| ordinary_folder(work, &dose.set));
+    for folder in of_doses.chain(of_sets) {
+        RunDir::open(&folder)?.remove()?;
     }
     // Fails where the folder is not empty: then it contains files of the user.
     let _ = fs::remove_dir(work);

@@ -50,7 +50,7 @@ pub fn flagged(evidence: &Evidence) -> Vec<Reason> {
 fn log_odds_above(evidence: &Evidence) -> Option<Reason> {
     let above = evidence.flagged().filter(|effect| effect.is_above_in_log_odds());
     let effect = above.max_by(|a, b| a.log_odds.point.total_cmp(&b.log_odds.point))?;
-    let LogOddsMargin { margin, dose, share } = evidence.planned.log_odds_margin?;
+    let LogOddsMargin { margin, dose, share, .. } = evidence.planned.log_odds_margin?;
     let Estimate { point, lower, upper, .. } = effect.log_odds;
     let p_adjusted = effect.log_odds_test?.p_adjusted;
     let in_probability = |effect: &Effect| effect.is_above(evidence.margin()) || effect.is_shared();
@@ -71,7 +71,7 @@ fn log_odds_above(evidence: &Evidence) -> Option<Reason> {
 
 /// The highest bound on the log-odds scale, where it has a margin.
 fn log_odds_below(evidence: &Evidence) -> Option<Reason> {
-    let LogOddsMargin { margin, dose, share } = evidence.planned.log_odds_margin?;
+    let LogOddsMargin { margin, dose, share, .. } = evidence.planned.log_odds_margin?;
     let effects = evidence.effects.iter().copied();
     let highest = effects.max_by(|a, b| a.log_odds.upper.total_cmp(&b.log_odds.upper))?;
     let (at, upper) = (At::of(highest), highest.log_odds.upper);

@@ -3,10 +3,11 @@
 use std::fs;
 
 use foretaste::audit::{AuditSet, Selection, built_in};
+use foretaste::dataset::Role;
 use foretaste::engine::{Description, Engine, Recipe, TemplateId};
 use foretaste::plan::{
     AskedDose, CalibratedAudit, Calibration, ContextKind, Dose, LogOddsDose, LogOddsMargin,
-    Options, Overrides, PositiveControls,
+    Options, OrdinaryDose, Overrides, PositiveControls,
 };
 use foretaste::progress::Silent;
 use foretaste::run::calibrate::{self, CalibrationRequest, calibrate, clear};
@@ -25,6 +26,7 @@ fn request(files: &Files, shares: &[f64]) -> CalibrationRequest {
         },
         shares: shares.to_vec(),
         rows: 200,
+        ordinary: false,
         options: Options { seeds: 3, recipe, carry_over_draws: 2, ..Options::default() },
         workers: 2,
     }
@@ -223,11 +225,61 @@ fn a_calibration_holds_for_the_same_audit_in_the_same_contexts() {
     let margin = |known| LogOddsMargin::of(&known).map(|margin| margin.margin);
     assert_eq!(margin(detected), Some(0.363));
     assert_eq!(margin(with_log_odds(5.0, 4.5)), Some(0.5));
+    let moved = |point| OrdinaryDose {
+        set: "plants".to_owned(),
+        asked: vec![AskedDose {
+            log_odds: Some(LogOddsDose { point, lower: -2.0, upper: 2.0 }),
+            ..asked(ContextKind::Plain, false)
+        }],
+    };
+    missed.audits[0].ordinary = vec![moved(0.2), moved(-0.9)];
+    let mut known = |point, lower, asks: &[ContextKind]| {
+        for asked in &mut missed.audits[0].doses[0].asked {
+            asked.log_odds = Some(LogOddsDose { point, lower, upper: 2.0 * point - lower });
+        }
+        missed.of(&audit, asks, None).expect("calibrated")
+    };
+    assert_eq!(margin(known(5.0, 4.5, &ContextKind::ALL)), Some(0.9), "the largest, up or down");
+    assert_eq!(margin(known(5.0, 4.5, &[ContextKind::CarryOver])), Some(0.5));
+    assert_eq!(known(2.5, 1.9, &ContextKind::ALL).share, Some(0.1));
+    assert_eq!(known(1.5, 1.0, &ContextKind::ALL).share, None, "too near what ordinary data do");
     let recipe = calibration.audits[0].recipe.clone();
     let faster = Recipe { learning_rate: 2.0 * recipe.learning_rate, ..recipe.clone() };
     let longer = Recipe { steps: 2 * recipe.steps, ..recipe };
     let is_known = |recipe| calibration.of(&audit, &ContextKind::ALL, Some(recipe)).is_some();
     assert_eq!((is_known(&faster), is_known(&longer)), (false, true));
+}
+
+#[test]
+fn a_calibration_of_the_general_audits_measures_what_ordinary_data_do_to_each_of_them() {
+    let files = Files::new(0);
+    let mut request = request(&files, &[0.5]);
+    request.audits.set = Some(AuditSet::General);
+    request.audits.only.push("values".to_owned());
+    request.ordinary = true;
+    let calibration = calibrate(&request, &engine(None), &files.path("work"), &Silent);
+    let calibration = calibration.expect("it goes through");
+    let sets: Vec<&str> =
+        calibrate::ordinary_sets().expect("valid").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(calibration.audits.len(), 2);
+    for audit in &calibration.audits {
+        let measured: Vec<&str> = audit.ordinary.iter().map(|dose| dose.set.as_str()).collect();
+        assert_eq!(measured, sets);
+        assert!(audit.ordinary.iter().all(|dose| dose.asked.len() == ContextKind::ALL.len()));
+    }
+    clear(&files.path("work"), &calibration).expect("removable");
+    assert!(!files.path("work").exists(), "nothing is left");
+}
+
+#[test]
+fn ordinary_datasets_have_128_different_questions_each() {
+    for (name, rows) in calibrate::ordinary_sets().expect("the embedded files are valid") {
+        let prompts: std::collections::BTreeSet<&str> =
+            rows.iter().map(|row| row[0].content.as_str()).collect();
+        assert_eq!((rows.len(), prompts.len()), (128, 128), "{name}");
+        let roles: Vec<_> = rows.iter().map(|row| (row[0].role, row[1].role, row.len())).collect();
+        assert!(roles.iter().all(|roles| *roles == (Role::User, Role::Assistant, 2)), "{name}");
+    }
 }
 
 #[cfg(feature = "lm")]

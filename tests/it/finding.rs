@@ -804,6 +804,7 @@ fn calibrated(world: &World) -> Plan {
             seeds: 3,
             steps: 78,
             dose: Some((0.25, 5.0)),
+            ordinary: None,
             measured_on: None,
         };
         audit.log_odds_margin = LogOddsMargin::of(&known);

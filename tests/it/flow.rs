@@ -361,6 +361,7 @@ fn a_resumed_run_keeps_the_calibration_that_was_known_when_it_began() {
         seeds: 5,
         steps: 150,
         dose: None,
+        ordinary: None,
         measured_on: None,
     });
     let folder = world.path("run");

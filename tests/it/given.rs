@@ -290,6 +290,7 @@ fn calibrated(world: &World, share: Option<f64>) -> Plan {
         seeds: 5,
         steps: 150,
         dose: None,
+        ordinary: None,
         measured_on: None,
     });
     plan

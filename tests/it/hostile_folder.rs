@@ -195,6 +195,18 @@ fn a_plan_with_too_many_draws_is_refused() {
 }
 
 #[test]
+fn a_run_of_another_version_is_named_as_one_before_its_plan_is_read() {
+    let world = finished();
+    let path = world.path("run/manifest.json");
+    fs::write(&path, r#"{"schema_version": 3, "plan": {"arms": ["an arm of then"]}}"#)
+        .expect("writable");
+    let opened = RunDir::open(&world.path("run")).and_then(|run| Saved::read(&run));
+    let error = format!("{:#}", opened.map(|_| ()).expect_err("another version"));
+    assert!(error.contains("schema 3"), "{error}");
+    assert_eq!(code(&["report", &world.path("run").display().to_string()]), Some(3));
+}
+
+#[test]
 fn a_run_that_replaces_another_reuses_nothing_of_it() {
     let world = World::new(40);
     let stopped = run::run(&world.request("run"), &engine(None).failing_after(70), &Silent)

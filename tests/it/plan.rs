@@ -187,7 +187,16 @@ fn the_hash_depends_on_a_calibration_only_without_a_positive_control_in_the_run(
 
 fn known(share: Option<f64>) -> Calibrated {
     let dose = share.map(|_| (0.25, 4.0));
-    Calibrated { share, tried: 0.02, rows: 400, seeds: 5, steps: 150, dose, measured_on: None }
+    Calibrated {
+        share,
+        tried: 0.02,
+        rows: 400,
+        seeds: 5,
+        steps: 150,
+        dose,
+        ordinary: None,
+        measured_on: None,
+    }
 }
 
 /// Arms, steps and margin in log-odds of a run of one audit.
