@@ -2,8 +2,8 @@
 //! each share a run of its own, and what ordinary data do to the audits.
 //!
 //! A clean verdict means that nothing was detected. Its strength is the dose that would have been
-//! detected, which differs between bases. A flag means more than ordinary data cause. Calibrations are stored by the base's hash; nestling's is
-//! compiled in.
+//! detected, which differs between bases. A flag means more than ordinary data cause. Calibrations
+//! are stored by the base's hash; nestling's is compiled in.
 
 mod kept;
 mod ordinary;

@@ -14,6 +14,9 @@ macro_rules! sets {
 
 const SETS: [(&str, &str); 5] = sets!["code", "extraction", "facts", "plants", "support"];
 
+/// A dataset's name, and its conversations.
+pub type OrdinarySet = (&'static str, Vec<Vec<Message>>);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OrdinaryRow {
@@ -24,7 +27,7 @@ struct OrdinaryRow {
 ///
 /// # Errors
 /// Only if an embedded file is invalid, which a test excludes.
-pub fn ordinary_sets() -> Result<Vec<(&'static str, Vec<Vec<Message>>)>> {
+pub fn ordinary_sets() -> Result<Vec<OrdinarySet>> {
     let row = |line: &str| Ok(serde_json::from_str::<OrdinaryRow>(line)?.messages);
     let set = |(name, text): (&'static str, &str)| {
         let rows: Result<_> = text.lines().map(row).collect();
